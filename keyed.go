@@ -1,0 +1,261 @@
+package guard
+
+import (
+	"fmt"
+	"hash/maphash"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// DefaultMaxKeys is how many keys a [Keyed] keeps where 0 is given.
+const DefaultMaxKeys = 65536
+
+// A Keyed holds a token bucket per key, in bounded memory. For each key it keeps
+// the bound of [Limiter]: Burst + Rate·(t + 1 ns) over any interval.
+//
+// A key is forgotten only when its bucket is full again, so that forgetting it
+// loses nothing, and only when its place is needed. When there are maxKeys keys
+// and none can be forgotten, a new key draws from one of maxKeys/64 (at least
+// one) overflow buckets, chosen by a seeded hash. So inventing keys buys nothing,
+// refills nobody's bucket, and does not lock all that is new into one bucket. A
+// key that may have drawn from an overflow bucket that is not full again begins
+// with what that holds when it gets a bucket of its own.
+//
+// Make one with [NewKeyed]; the zero Keyed is not usable. No method blocks, and
+// all are safe for concurrent use. String keys are copied when kept, so that
+// they do not hold on to a larger string. A key that does not equal itself
+// (NaN) has no bucket of its own.
+type Keyed[K comparable] struct {
+	start    time.Time
+	seed     maphash.Seed
+	max      int64
+	count    atomic.Int64 // keys that are kept, or for which a place is reserved
+	era      atomic.Pointer[era]
+	shards   [64]shard[K]
+	overflow []overflow
+}
+
+// overflow is a bucket for keys that have none of their own.
+type overflow struct {
+	mu    sync.Mutex // guards the fields below
+	mark  sum
+	drawn uint64 // a Bloom filter, one bit a key, of who drew since it was full
+}
+
+func (o *overflow) take(h uint64, e *era, now int64, n int) (wait time.Duration, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if e.isFull(o.mark, now) {
+		o.drawn = 0
+	}
+	if wait, ok = e.take(&o.mark, now, n); ok {
+		o.drawn |= 1 << (h >> 58)
+	}
+	return wait, ok
+}
+
+// first returns the mark with which a key begins that gets a bucket of its own.
+func (o *overflow) first(h uint64, e *era, now int64) sum {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.drawn&(1<<(h>>58)) != 0 {
+		return o.mark
+	}
+	return e.brim(now)
+}
+
+func (o *overflow) giveBack(h uint64, e *era, now int64, n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.drawn&(1<<(h>>58)) != 0 {
+		e.giveBack(&o.mark, now, n)
+	}
+}
+
+// NewKeyed returns a Keyed for at most maxKeys keys (0 means DefaultMaxKeys),
+// each with a full bucket to start with. The error names what is invalid, and
+// its value.
+func NewKeyed[K comparable](l Limit, maxKeys int) (*Keyed[K], error) {
+	l, err := l.resolve("Limit")
+	if err != nil {
+		return nil, err
+	}
+	if maxKeys < 0 {
+		return nil, fmt.Errorf("guard: maxKeys is %d, want >= 0", maxKeys)
+	}
+	if maxKeys == 0 {
+		maxKeys = DefaultMaxKeys
+	}
+	k := &Keyed[K]{
+		start:    time.Now(),
+		seed:     maphash.MakeSeed(),
+		max:      int64(maxKeys),
+		overflow: make([]overflow, max(1, maxKeys/64)),
+	}
+	e := newEra(l)
+	k.era.Store(e)
+	for i := range k.overflow {
+		k.overflow[i].mark = sum{hi: e.full}
+	}
+	for i := range k.shards {
+		k.shards[i].index = make(map[K]int32)
+		k.shards[i].publish()
+	}
+	return k, nil
+}
+
+// Take takes n tokens from the key's bucket if they are there, and reports
+// whether they were. If not, nothing was taken, and wait is how long until n
+// tokens can be had by a caller who is alone; it is negative if that is never:
+// n is negative or above the Burst, or buckets do not refill. Take(key, 0)
+// always succeeds.
+func (k *Keyed[K]) Take(key K, n int) (wait time.Duration, ok bool) {
+	e, now := k.now()
+	if n <= 0 || e.limit.Rate == rate.Inf || n > e.limit.Burst {
+		if n >= 0 && (n == 0 || e.limit.Rate == rate.Inf) {
+			return 0, true
+		}
+		return never, false
+	}
+	if e.boundless() {
+		return 0, true
+	}
+	h := maphash.Comparable(k.seed, key)
+	s := &k.shards[h%uint64(len(k.shards))]
+	s.mu.Lock()
+	if i, ok := s.index[key]; ok {
+		wait, ok := e.take(&s.slots[i].mark, now, n)
+		s.mu.Unlock()
+		return wait, ok
+	}
+	s.mu.Unlock()
+	return k.takeNew(key, h, e, now, n)
+}
+
+// takeNew is Take for a key that has no bucket yet.
+func (k *Keyed[K]) takeNew(key K, h uint64, e *era, now int64, n int) (wait time.Duration, ok bool) {
+	o := k.overflowOf(h)
+	if key != key || !k.reserve(h, e, now) { //nolint:gocritic // NaN is not equal to itself
+		return o.take(h, e, now, n)
+	}
+	s := &k.shards[h%uint64(len(k.shards))]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i, ok := s.index[key]; ok { // somebody was faster
+		k.count.Add(-1)
+		return e.take(&s.slots[i].mark, now, n)
+	}
+	mark := o.first(h, e, now)
+	if wait, ok = e.take(&mark, now, n); !ok {
+		k.count.Add(-1)
+		return wait, false
+	}
+	if str, ok := any(key).(string); ok {
+		key = any(strings.Clone(str)).(K)
+	}
+	s.insert(key, mark)
+	return 0, true
+}
+
+// Return gives back n tokens that the key took for work that did not happen. A
+// bucket never holds more than it would had nobody drawn from it. It ignores an
+// n that is not positive.
+func (k *Keyed[K]) Return(key K, n int) {
+	e, now := k.now()
+	if n <= 0 || e.boundless() {
+		return
+	}
+	h := maphash.Comparable(k.seed, key)
+	s := &k.shards[h%uint64(len(k.shards))]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i, ok := s.index[key]; ok {
+		e.giveBack(&s.slots[i].mark, now, n)
+		s.raised(i)
+		return
+	}
+	k.overflowOf(h).giveBack(h, e, now, n)
+}
+
+// waitFor returns how long until n tokens can be had for the key, without taking
+// any: 0 for at once, negative for never.
+func (k *Keyed[K]) waitFor(key K, n int) time.Duration {
+	e, now := k.now()
+	switch {
+	case e.limit.Rate == rate.Inf:
+		return 0
+	case n > e.limit.Burst:
+		return never
+	case e.boundless():
+		return 0
+	}
+	h := maphash.Comparable(k.seed, key)
+	s := &k.shards[h%uint64(len(k.shards))]
+	s.mu.Lock()
+	i, ok := s.index[key]
+	var mark sum
+	if ok {
+		mark = s.slots[i].mark
+	}
+	s.mu.Unlock()
+	if !ok {
+		mark = k.overflowOf(h).first(h, e, now)
+	}
+	wait, _ := e.take(&mark, now, n)
+	return wait
+}
+
+// SetLimit changes the limit of all keys in one step whose cost does not depend
+// on their number. Buckets keep their tokens, up to the new Burst (and are full
+// if there was no limit before). On an error, which names the invalid field and
+// its value, nothing changes.
+func (k *Keyed[K]) SetLimit(l Limit) error {
+	l, err := l.resolve("Limit")
+	if err != nil {
+		return err
+	}
+	for {
+		e := k.era.Load()
+		if k.era.CompareAndSwap(e, e.next(l, int64(time.Since(k.start)))) {
+			return nil
+		}
+	}
+}
+
+// Limit returns the limit in effect, its Burst resolved.
+func (k *Keyed[K]) Limit() Limit { return k.era.Load().limit }
+
+// Len returns the number of keys that are kept. It is at most maxKeys.
+func (k *Keyed[K]) Len() int { return int(k.count.Load()) }
+
+// now returns the era and the time. The clock may be read before a lock is
+// taken: no state depends on the order of the instants at which it is used.
+func (k *Keyed[K]) now() (*era, int64) {
+	e := k.era.Load()
+	return e, int64(time.Since(k.start))
+}
+
+// reserve finds a place for one more key: a free one, or that of a key whose
+// bucket is full. It looks in the shard of the hash first.
+func (k *Keyed[K]) reserve(h uint64, e *era, now int64) bool {
+	for n := k.count.Load(); n < k.max; n = k.count.Load() {
+		if k.count.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+	brim := e.brim(now)
+	for i := range uint64(len(k.shards)) {
+		if k.shards[(h+i)%uint64(len(k.shards))].forgetOne(brim) {
+			return true
+		}
+	}
+	return false
+}
+
+func (k *Keyed[K]) overflowOf(h uint64) *overflow {
+	return &k.overflow[h/uint64(len(k.shards))%uint64(len(k.overflow))]
+}
