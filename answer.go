@@ -1,0 +1,67 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// answer turns any error into what the client is told.
+func (t *tuned) answer(r *http.Request, err error) Error {
+	if refused, ok := err.(*RefusedError); ok && refused != nil { //nolint:errorlint // a short cut for a flood of our own
+		return t.refusal(refused)
+	}
+	var own *Error
+	var refused *RefusedError
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &own) && own != nil && own.Status >= 400 && own.Status <= 599:
+		return *own
+	case errors.As(err, &refused) && refused != nil:
+		return t.refusal(refused)
+	case errors.As(err, &tooLarge):
+		return Error{
+			Status: http.StatusRequestEntityTooLarge,
+			Detail: fmt.Sprintf("The request body is larger than %d bytes.", tooLarge.Limit),
+		}
+	case errors.Is(err, context.DeadlineExceeded) && errors.Is(r.Context().Err(), context.DeadlineExceeded):
+		return Error{
+			Status: t.status.Overloaded,
+			Code:   "overloaded",
+			Detail: "The server could not answer in the time that the request was given.",
+			Err:    err,
+		}
+	}
+	return Error{
+		Status: http.StatusInternalServerError,
+		Detail: "The server met an unexpected error. Please forward the logs of this request to " + t.support + ".",
+		Err:    err,
+	}
+}
+
+// refusal returns what a client is told who was refused.
+func (t *tuned) refusal(e *RefusedError) Error {
+	a := t.refusals[e.kind]
+	a.RetryAfter = e.wait
+	if e.kind == refusedOverloaded || e.kind == refusedDraining {
+		a.RetryAfter = time.Second // it is not known, and 1 s is no promise
+	}
+	return a
+}
+
+// answers returns what the client is told for each kind of refusal.
+func (s Statuses) answers() (all [refusals]Error) {
+	all = [refusals]Error{
+		refusedLimited:    {Status: s.Limited, Code: "rate-limited", Detail: "The server receives too many requests."},
+		refusedClient:     {Status: s.Client, Code: "rate-limited", Detail: "This client sends too many requests."},
+		refusedOverloaded: {Status: s.Overloaded, Code: "overloaded", Detail: "The server is handling as many requests as it can."},
+		refusedDraining:   {Status: http.StatusServiceUnavailable, Code: "draining", Detail: "The server is shutting down."},
+	}
+	for i := range all {
+		p := newProblem(&all[i])
+		all[i].json = p.appendJSONHead(nil)
+	}
+	return all
+}

@@ -1,0 +1,601 @@
+package guard_test
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"html"
+	"io"
+	"maps"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/guard"
+)
+
+var everyFormat = []string{asJSON, asXML, asText, asHTML}
+
+// problemFor returns the response to an error, in a format. The request has the
+// id "id-1".
+func problemFor(tb testing.TB, g *guard.Guard, format, path string, err error) *httptest.ResponseRecorder {
+	tb.Helper()
+	w := httptest.NewRecorder()
+	g.WriteError(w, problemRequest(http.MethodGet, path, format), err)
+	requireHeader(tb, w, format)
+	require.Equal(tb, strconv.Itoa(w.Body.Len()), w.Header().Get("Content-Length"))
+	return w
+}
+
+func problemRequest(method, path, format string) *http.Request {
+	return &http.Request{
+		Method: method,
+		URL:    &url.URL{Path: path},
+		Header: http.Header{"Accept": {format}, "X-Request-Id": {"id-1"}},
+	}
+}
+
+// requireHeader requires what every error's header says, each field once.
+func requireHeader(tb testing.TB, w *httptest.ResponseRecorder, format string) {
+	tb.Helper()
+	h := w.Header()
+	require.Equal(tb, []string{format}, h["Content-Type"])
+	require.Equal(tb, []string{"no-store"}, h["Cache-Control"])
+	require.Equal(tb, []string{"nosniff"}, h["X-Content-Type-Options"])
+	require.Equal(tb, []string{"Accept"}, h["Vary"])
+	require.Equal(tb, []string{"id-1"}, h["X-Request-Id"])
+	require.Len(tb, h["Content-Length"], 1)
+}
+
+// members are what a body says.
+type members struct {
+	Type       string `json:"type" xml:"type"`
+	Title      string `json:"title" xml:"title"`
+	Status     int    `json:"status" xml:"status"`
+	Detail     string `json:"detail" xml:"detail"`
+	Instance   string `json:"instance" xml:"instance"`
+	Code       string `json:"code" xml:"code"`
+	RetryAfter int64  `json:"retryAfter" xml:"retryAfter"`
+	RequestID  string `json:"requestId" xml:"requestId"`
+}
+
+// readJSON requires a well-formed body and returns what it says.
+func readJSON(tb testing.TB, body string) members {
+	tb.Helper()
+	var m members
+	d := json.NewDecoder(strings.NewReader(body))
+	d.DisallowUnknownFields()
+	require.NoError(tb, d.Decode(&m), body)
+	_, err := d.Token()
+	require.ErrorIs(tb, err, io.EOF, "nothing comes behind: %s", body)
+	require.True(tb, utf8.ValidString(body))
+	require.NotContains(tb, body, "<", "it is harmless even where it is taken for HTML")
+	return m
+}
+
+// readXML requires a well-formed body and returns what it says.
+func readXML(tb testing.TB, body string) members {
+	tb.Helper()
+	require.True(tb, strings.HasPrefix(body, `<?xml version="1.0" encoding="UTF-8"?>`), body)
+	var doc struct {
+		members
+
+		XMLName xml.Name
+		Others  []struct{ XMLName xml.Name } `xml:",any"`
+	}
+	d := xml.NewDecoder(strings.NewReader(body))
+	require.NoError(tb, d.Decode(&doc), body)
+	require.Equal(tb, xml.Name{Space: "urn:ietf:rfc:7807", Local: "problem"}, doc.XMLName)
+	require.Empty(tb, doc.Others, body)
+	end, err := d.Token()
+	require.NoError(tb, err)
+	require.Equal(tb, xml.CharData("\n"), end)
+	_, err = d.Token()
+	require.ErrorIs(tb, err, io.EOF, "nothing comes behind: %s", body)
+	return doc.members
+}
+
+// requirePrintable requires that nothing in a text can act on a terminal or
+// change the order of what is read.
+func requirePrintable(tb testing.TB, body string) {
+	tb.Helper()
+	require.True(tb, utf8.ValidString(body))
+	for _, c := range body {
+		if c != '\n' && c != '\t' {
+			require.False(tb, unicode.In(c, unicode.Cc, unicode.Zl, unicode.Zp), "%U in %q", c, body)
+			require.False(tb, unicode.Is(unicode.Bidi_Control, c) && unicode.In(c, unicode.Cf) && c >= 0x202a, "%U in %q", c, body)
+		}
+	}
+}
+
+var (
+	htmlTag  = regexp.MustCompile(`<[^>]*>`)
+	htmlText = regexp.MustCompile(`(?s)<(h1|p|dd)>(.*?)</`)
+)
+
+// requireHTML requires a page that has the same tags as one that says nothing
+// special, and returns the texts of its elements.
+func requireHTML(tb testing.TB, g *guard.Guard, body string, e guard.Error) []string {
+	tb.Helper()
+	requirePrintable(tb, body)
+	plain := guard.Error{Status: e.Status, Code: "code", RetryAfter: e.RetryAfter}
+	if e.Detail != "" {
+		plain.Detail = "detail"
+	}
+	w := httptest.NewRecorder()
+	g.WriteError(w, problemRequest(http.MethodGet, "/", asHTML), &plain)
+	require.Equal(tb, htmlTag.FindAllString(w.Body.String(), -1), htmlTag.FindAllString(body, -1))
+	outside := htmlTag.ReplaceAllString(body, "")
+	require.NotContains(tb, outside, "<")
+	require.Equal(tb, strings.Count(htmlTag.ReplaceAllString(w.Body.String(), ""), `"`), strings.Count(outside, `"`))
+	var texts []string
+	for _, m := range htmlText.FindAllStringSubmatch(body, -1) {
+		texts = append(texts, html.UnescapeString(m[2]))
+	}
+	return texts
+}
+
+// replaceRunes replaces what is not wanted, and every byte that is no UTF-8, by
+// U+FFFD.
+func replaceRunes(s string, wanted func(rune) bool) string {
+	var b strings.Builder
+	for _, c := range s { // of an invalid byte, c is U+FFFD
+		if !wanted(c) {
+			c = utf8.RuneError
+		}
+		b.WriteRune(c)
+	}
+	return b.String()
+}
+
+func anyRune(rune) bool { return true }
+
+// inXML is the production Char of XML 1.0.
+func inXML(c rune) bool {
+	return c == '\t' || c == '\n' || c == '\r' || c >= 0x20 && c <= 0xd7ff || c >= 0xe000 && c <= 0xfffd || c >= 0x10000
+}
+
+func inText(c rune) bool {
+	return c == '\t' || c == '\n' || !unicode.IsControl(c) && !strings.ContainsRune("\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069", c)
+}
+
+// requireProblem requires that an error is told right in every format.
+func requireProblem(tb testing.TB, g *guard.Guard, path string, e guard.Error) {
+	tb.Helper()
+	retry := int64(0)
+	if e.RetryAfter > 0 {
+		retry = min((int64(e.RetryAfter)-1)/int64(time.Second)+1, math.MaxInt32)
+	}
+	title := http.StatusText(e.Status)
+	if title == "" {
+		title = "Error " + strconv.Itoa(e.Status)
+	}
+	instance := (&url.URL{Path: path}).EscapedPath()
+	if len(instance) > 1024 {
+		instance = ""
+	}
+	want := func(wanted func(rune) bool) members {
+		return members{
+			Type: "about:blank", Title: title, Status: e.Status, Instance: instance, RetryAfter: retry, RequestID: "id-1",
+			Detail: replaceRunes(e.Detail, wanted), Code: replaceRunes(e.Code, wanted),
+		}
+	}
+	for _, format := range everyFormat {
+		w := problemFor(tb, g, format, path, &e)
+		require.Equal(tb, e.Status, w.Code)
+		if retry > 0 {
+			require.Equal(tb, []string{strconv.FormatInt(retry, 10)}, w.Header()["Retry-After"])
+		} else {
+			require.NotContains(tb, w.Header(), "Retry-After")
+		}
+		body := w.Body.String()
+		want := want(map[string]func(rune) bool{asJSON: anyRune, asXML: inXML, asText: inText, asHTML: inText}[format])
+		switch format {
+		case asJSON:
+			require.Equal(tb, want, readJSON(tb, body))
+		case asXML:
+			require.Equal(tb, want, readXML(tb, body))
+		case asText:
+			requirePrintable(tb, body)
+			text := strconv.Itoa(e.Status) + " " + title + "\n"
+			if e.Detail != "" {
+				text += want.Detail + "\n"
+			}
+			text += "\ncode: " + want.Code + "\n"
+			if instance != "" {
+				text += "instance: " + instance + "\n"
+			}
+			if retry > 0 {
+				text += "retry after: " + strconv.FormatInt(retry, 10) + " s\n"
+			}
+			require.Equal(tb, text+"request id: id-1\n", body)
+		case asHTML:
+			texts := []string{strconv.Itoa(e.Status) + " " + title}
+			if e.Detail != "" {
+				texts = append(texts, want.Detail)
+			}
+			if retry > 0 {
+				texts = append(texts, strconv.FormatInt(retry, 10)+" s")
+			}
+			require.Equal(tb, append(texts, want.Code, "id-1"), requireHTML(tb, g, body, e))
+		}
+	}
+}
+
+var hostileTexts = map[string]string{
+	"nothing special":     "The parameter visit is missing.",
+	"invalid UTF-8":       "a\xff\xfe\xc3(\xe2\x82b\xf0\x9f",
+	"surrogate":           "\xed\xa0\x80\xed\xb0\x80",
+	"U+FFFD itself":       "a\ufffdb",
+	"NUL":                 "a\x00b",
+	"control characters":  "\x01\x02\x07\x08\x0b\x0c\x0e\x1b[31mred\x1f\x7f",
+	"C1 controls":         "\u0080\u0085\u009b31m\u009f",
+	"line breaks":         "a\nb\r\nc\rd\n",
+	"tabs":                "\ta\t",
+	"a script":            "</p></h1></title><script>alert(1)</script>",
+	"a comment":           "<!-- --> --> <![CDATA[ ]]>",
+	"the end of CDATA":    "]]>",
+	"attributes":          `" onload="alert(1)" x='`,
+	"entities":            "&amp; &lt; &#60; &quot; &nbsp; &unknown; &",
+	"an XML declaration":  `<?xml version="1.0"?><!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>&e;`,
+	"the end of a string": `","admin":true,"x":"\`,
+	"a backslash":         `C:\temp`,
+	"backslashes":         `\ \\ \" \u0000 \n`,
+	"line separators":     "a\u2028b\u2029c",
+	"reordering":          "a\u202eb\u202cc\u2066d\u2069e\u200f\u061cf",
+	"noncharacters":       "\ufffe\uffff\ufdd0\U0001fffe\U0010ffff",
+	"byte order mark":     "\ufeffa",
+	"other scripts":       "żółć 日本語 🎉 e\u0301",
+	"percent":             "%s %d %!x(MISSING)",
+	"very long":           strings.Repeat("é<&\"\x00", 1<<13),
+	"one byte of each": func() string {
+		var b []byte
+		for c := range 256 {
+			b = append(b, byte(c))
+		}
+		return string(b)
+	}(),
+}
+
+func TestProblemIsWellFormedWhateverTheDetail(t *testing.T) {
+	g := guardOf(t, guard.Config{})
+	for name, text := range hostileTexts {
+		t.Run(name, func(t *testing.T) {
+			requireProblem(t, g, "/", guard.Error{Status: http.StatusBadRequest, Code: "bad-request", Detail: text})
+		})
+	}
+}
+
+func TestProblemIsWellFormedWhateverTheCode(t *testing.T) {
+	g := guardOf(t, guard.Config{})
+	for name, text := range hostileTexts {
+		t.Run(name, func(t *testing.T) {
+			requireProblem(t, g, "/", guard.Error{Status: http.StatusConflict, Code: text, RetryAfter: time.Minute})
+		})
+	}
+}
+
+func TestProblemIsWellFormedWhateverThePath(t *testing.T) {
+	g := guardOf(t, guard.Config{})
+	for name, text := range hostileTexts {
+		t.Run(name, func(t *testing.T) {
+			requireProblem(t, g, "/"+text, guard.Error{Status: http.StatusNotFound, Code: "not-found"})
+		})
+	}
+}
+
+func TestProblemIsWellFormedWhateverTheSupport(t *testing.T) {
+	for name, text := range hostileTexts {
+		t.Run(name, func(t *testing.T) {
+			g := guardOf(t, guard.Config{Support: text})
+			for _, format := range everyFormat {
+				body := problemFor(t, g, format, "/", io.ErrUnexpectedEOF).Body.String()
+				const before, after = "Please forward the logs of this request to ", "."
+				switch format {
+				case asJSON:
+					assert.Contains(t, readJSON(t, body).Detail, before+replaceRunes(text, anyRune)+after)
+				case asXML:
+					assert.Contains(t, readXML(t, body).Detail, before+replaceRunes(text, inXML)+after)
+				case asText:
+					requirePrintable(t, body)
+					assert.Contains(t, body, before+replaceRunes(text, inText)+after)
+				case asHTML:
+					texts := requireHTML(t, g, body, guard.Error{Status: http.StatusInternalServerError, Detail: "x"})
+					assert.Contains(t, texts[1], before+replaceRunes(text, inText)+after)
+				}
+			}
+		})
+	}
+}
+
+// A body says nothing else: these are whole.
+func TestProblemBodies(t *testing.T) {
+	g := guardOf(t, guard.Config{})
+	err := &guard.Error{Status: http.StatusServiceUnavailable, Detail: "Come back later.", RetryAfter: 1500 * time.Millisecond}
+	for format, want := range map[string]string{
+		asJSON: `{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"Come back later.","instance":"/visits/7",` +
+			`"code":"overloaded","retryAfter":2,"requestId":"id-1"}` + "\n",
+		asXML: `<?xml version="1.0" encoding="UTF-8"?>` + "\n" +
+			`<problem xmlns="urn:ietf:rfc:7807"><type>about:blank</type><title>Service Unavailable</title><status>503</status>` +
+			`<detail>Come back later.</detail><instance>/visits/7</instance><code>overloaded</code><retryAfter>2</retryAfter>` +
+			`<requestId>id-1</requestId></problem>` + "\n",
+		asText: "503 Service Unavailable\nCome back later.\n\ncode: overloaded\ninstance: /visits/7\nretry after: 2 s\nrequest id: id-1\n",
+	} {
+		assert.Equal(t, want, problemFor(t, g, format, "/visits/7", err).Body.String())
+	}
+	page := problemFor(t, g, asHTML, "/visits/7", err).Body.String()
+	assert.True(t, strings.HasPrefix(page, "<!DOCTYPE html>\n"))
+	assert.Contains(t, page, "<title>503 Service Unavailable</title>")
+	assert.Contains(t, page, "<h1>503 Service Unavailable</h1>\n<p>Come back later.</p>\n")
+	assert.NotContains(t, page, "http:", "a page needs nothing from elsewhere")
+	assert.NotContains(t, page, "https:")
+}
+
+func TestProblemLeavesEmptyMembersOut(t *testing.T) {
+	g := guardOf(t, guard.Config{})
+	err := &guard.Error{Status: http.StatusConflict}
+	assert.JSONEq(t, `{"type":"about:blank","title":"Conflict","status":409,"instance":"/","code":"conflict","requestId":"id-1"}`,
+		problemFor(t, g, asJSON, "/", err).Body.String())
+	body := problemFor(t, g, asXML, "", err).Body.String()
+	assert.NotContains(t, body, "detail")
+	assert.NotContains(t, body, "retryAfter")
+	assert.NotContains(t, body, "instance")
+	assert.NotContains(t, problemFor(t, g, asText, "", err).Body.String(), "instance")
+	assert.NotContains(t, problemFor(t, g, asHTML, "", err).Body.String(), "<p>")
+}
+
+func TestProblemInstance(t *testing.T) {
+	g := guardOf(t, guard.Config{})
+	for name, test := range map[string]struct {
+		url  *url.URL
+		want string
+	}{
+		"none":                  {nil, ""},
+		"path":                  {&url.URL{Path: "/visits/7"}, "/visits/7"},
+		"without the query":     {&url.URL{Path: "/visits", RawQuery: "token=secret"}, "/visits"},
+		"without the rest":      {&url.URL{Scheme: "http", Host: "db.internal", User: url.UserPassword("a", "b"), Path: "/x", Fragment: "f"}, "/x"},
+		"as it was escaped":     {&url.URL{Path: "/a/b", RawPath: "/a%2Fb"}, "/a%2Fb"},
+		"not by a wrong escape": {&url.URL{Path: "/a", RawPath: "/<b>"}, "/a"},
+		"asterisk":              {&url.URL{Path: "*"}, "*"},
+		"as long as may be":     {&url.URL{Path: "/" + strings.Repeat("x", 1023)}, "/" + strings.Repeat("x", 1023)},
+		"too long":              {&url.URL{Path: "/" + strings.Repeat("x", 1024)}, ""},
+		"too long when escaped": {&url.URL{Path: "/" + strings.Repeat(" ", 342)}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := problemRequest(http.MethodGet, "/", asJSON)
+			r.URL = test.url
+			w := httptest.NewRecorder()
+			g.WriteError(w, r, guard.NotFound("none"))
+			assert.Equal(t, test.want, readJSON(t, w.Body.String()).Instance)
+		})
+	}
+}
+
+func TestProblemCodes(t *testing.T) {
+	g := guardOf(t, guard.Config{})
+	for status, want := range map[int]string{
+		400: "bad-request", 401: "unauthorized", 403: "forbidden", 404: "not-found", 405: "method-not-allowed", 409: "conflict",
+		413: "request-entity-too-large", 418: "im-a-teapot", 429: "too-many-requests", 499: "error",
+		500: "internal", 502: "dependency-failed", 503: "overloaded", 504: "gateway-timeout", 599: "error",
+	} {
+		w := problemFor(t, g, asJSON, "/", &guard.Error{Status: status})
+		assert.Equal(t, status, w.Code)
+		assert.Equal(t, want, readJSON(t, w.Body.String()).Code)
+		own := problemFor(t, g, asJSON, "/", &guard.Error{Status: status, Code: "own"})
+		assert.Equal(t, "own", readJSON(t, own.Body.String()).Code)
+	}
+}
+
+func TestProblemTitles(t *testing.T) {
+	g := guardOf(t, guard.Config{})
+	for status := 400; status <= 599; status++ {
+		want := http.StatusText(status)
+		if want == "" {
+			want = "Error " + strconv.Itoa(status)
+		}
+		m := readJSON(t, problemFor(t, g, asJSON, "/", &guard.Error{Status: status}).Body.String())
+		assert.Equal(t, want, m.Title)
+		assert.Equal(t, status, m.Status)
+		assert.Regexp(t, "^[a-z-]+$", m.Code)
+	}
+}
+
+func TestGuarantee4RetryAfter(t *testing.T) {
+	g := guardOf(t, guard.Config{})
+	for _, test := range []struct {
+		wait time.Duration
+		want int64 // 0: none
+	}{
+		{0, 0},
+		{-1, 0},
+		{-time.Hour, 0},
+		{math.MinInt64, 0},
+		{1, 1},
+		{time.Millisecond, 1},
+		{time.Second - 1, 1},
+		{time.Second, 1},
+		{time.Second + 1, 2},
+		{1500 * time.Millisecond, 2},
+		{2 * time.Second, 2},
+		{time.Minute + 1, 61},
+		{time.Hour, 3600},
+		{(math.MaxInt32 - 1) * time.Second, math.MaxInt32 - 1},
+		{(math.MaxInt32-1)*time.Second + 1, math.MaxInt32},
+		{math.MaxInt32 * time.Second, math.MaxInt32},
+		{math.MaxInt32*time.Second + 1, math.MaxInt32},
+		{math.MaxInt64, math.MaxInt32},
+	} {
+		t.Run(test.wait.String(), func(t *testing.T) {
+			for _, format := range everyFormat {
+				w := problemFor(t, g, format, "/", &guard.Error{Status: http.StatusServiceUnavailable, RetryAfter: test.wait})
+				var want []string
+				if test.want > 0 {
+					want = []string{strconv.FormatInt(test.want, 10)}
+				}
+				assert.Equal(t, want, w.Header()["Retry-After"])
+				if format == asJSON {
+					assert.Equal(t, test.want, readJSON(t, w.Body.String()).RetryAfter)
+				}
+			}
+		})
+	}
+}
+
+func TestProblemVary(t *testing.T) {
+	g := guardOf(t, guard.Config{})
+	for _, test := range []struct {
+		name         string
+		before, want []string
+	}{
+		{"none", nil, []string{"Accept"}},
+		{"another", []string{"Origin"}, []string{"Origin", "Accept"}},
+		{"others in one line", []string{"Origin, Cookie"}, []string{"Origin, Cookie", "Accept"}},
+		{"others in lines", []string{"Origin", "Cookie"}, []string{"Origin", "Cookie", "Accept"}},
+		{"Accept-Encoding is another", []string{"Accept-Encoding"}, []string{"Accept-Encoding", "Accept"}},
+		{"X-Accept is another", []string{"X-Accept"}, []string{"X-Accept", "Accept"}},
+		{"already", []string{"Accept"}, []string{"Accept"}},
+		{"already, in lower case", []string{"accept"}, []string{"accept"}},
+		{"already, in a list", []string{"Origin,accept ,\tCookie"}, []string{"Origin,accept ,\tCookie"}},
+		{"already, in the second line", []string{"Origin", "ACCEPT"}, []string{"Origin", "ACCEPT"}},
+		{"empty", []string{""}, []string{"", "Accept"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			before := append(make([]string, 0, 8), test.before...) // with room that is somebody else's
+			if test.before != nil {
+				w.Header()["Vary"] = before
+			}
+			g.WriteError(w, problemRequest(http.MethodGet, "/", asJSON), guard.NotFound("none"))
+			assert.Equal(t, test.want, w.Header()["Vary"])
+			assert.Empty(t, before[:cap(before)][len(before)], "the room is left alone")
+		})
+	}
+}
+
+func TestProblemReplacesTheHeaderOfWhatItReplaces(t *testing.T) {
+	g := guardOf(t, guard.Config{})
+	for _, format := range everyFormat {
+		w := httptest.NewRecorder()
+		for name, value := range map[string]string{
+			"Content-Length": "12345", "Content-Encoding": "gzip", "Content-Type": "image/png", "Content-Language": "pl",
+			"Content-Location": "/x", "Content-Disposition": "attachment", "Content-Range": "bytes 0-1/2", "Accept-Ranges": "bytes",
+			"ETag": `"1"`, "Last-Modified": "Mon, 02 Jan 2006 15:04:05 GMT", "Expires": "0", "Set-Cookie": "session=1",
+			"Cache-Control": "public, max-age=3600", "Retry-After": "17", "Trailer": "X-Sum", "Transfer-Encoding": "chunked",
+			"X-Request-Id": "of something else", "X-Content-Type-Options": "sniff",
+			"Access-Control-Allow-Origin": "*", "Strict-Transport-Security": "max-age=1", "Server": "s",
+		} {
+			w.Header().Add(name, value)
+			w.Header().Add(name, value)
+		}
+		g.WriteError(w, problemRequest(http.MethodGet, "/", format), guard.NotFound("none"))
+		requireHeader(t, w, format)
+		assert.Equal(t, []string{strconv.Itoa(w.Body.Len())}, w.Header()["Content-Length"])
+		names := slices.Sorted(maps.Keys(w.Header()))
+		assert.Equal(t, []string{
+			"Access-Control-Allow-Origin", "Cache-Control", "Content-Length", "Content-Type", "Server",
+			"Strict-Transport-Security", "Vary", "X-Content-Type-Options", "X-Request-Id",
+		}, names)
+	}
+}
+
+func TestProblemHeader(t *testing.T) {
+	g := guardOf(t, guard.Config{})
+	links := []string{"</a>", "</b>"}
+	e := &guard.Error{
+		Status: http.StatusMethodNotAllowed,
+		Header: http.Header{
+			"Allow": {"GET, HEAD"}, "link": links, "X-NEW": {"1"}, "Set-Cookie": {"session=; Max-Age=0"},
+			"Content-Type": {"image/png"}, "Content-Length": {"3"}, "Cache-Control": {"public"}, "X-Request-Id": {"other"},
+		},
+	}
+	w := httptest.NewRecorder()
+	w.Header()["Allow"] = []string{"DELETE"}
+	w.Header()["X-Old"] = []string{"1"}
+	w.Header()["Set-Cookie"] = []string{"session=1"}
+	g.WriteError(w, problemRequest(http.MethodGet, "/", asText), e)
+
+	requireHeader(t, w, asText)
+	h := w.Header()
+	assert.Equal(t, []string{strconv.Itoa(w.Body.Len())}, h["Content-Length"], "what describes the body cannot be changed")
+	assert.Equal(t, []string{"GET, HEAD"}, h["Allow"], "it replaces")
+	assert.Equal(t, []string{"</a>", "</b>"}, h["Link"], "names in any case")
+	assert.Equal(t, []string{"1"}, h["X-New"])
+	assert.Equal(t, []string{"1"}, h["X-Old"])
+	assert.Equal(t, []string{"session=; Max-Age=0"}, h["Set-Cookie"])
+
+	h["Allow"][0] = "changed"
+	h["Link"][1] = "changed"
+	assert.Equal(t, []string{"GET, HEAD"}, e.Header["Allow"], "the error can be used again")
+	assert.Equal(t, []string{"</a>", "</b>"}, links)
+}
+
+// A middleware may edit what the header says before it is sent.
+func TestProblemHeaderValuesAreApart(t *testing.T) {
+	g := guardOf(t, guard.Config{})
+	err := &guard.Error{Status: http.StatusServiceUnavailable, RetryAfter: time.Second}
+	header := func() http.Header {
+		h := problemFor(t, g, asJSON, "/", err).Header()
+		require.Len(t, h, 7)
+		return h
+	}
+	for name := range header() {
+		changed, want := header(), header()
+		changed[name] = append(changed[name], "appended")
+		changed[name][0] = "changed"
+		want[name] = []string{"changed", "appended"}
+		assert.Equal(t, want, changed, name)
+
+		changed, want = header(), header()
+		changed[name][0] = "changed"
+		changed[name] = append(changed[name], "appended")
+		want[name] = []string{"changed", "appended"}
+		assert.Equal(t, want, changed, name)
+	}
+}
+
+func TestProblemOfHEAD(t *testing.T) {
+	g := guardOf(t, guard.Config{})
+	err := guard.Unauthorized("visits", "Who are you?")
+	err.RetryAfter = time.Second
+	for _, format := range everyFormat {
+		get, head := httptest.NewRecorder(), httptest.NewRecorder()
+		g.WriteError(get, problemRequest(http.MethodGet, "/", format), err)
+		g.WriteError(head, problemRequest(http.MethodHead, "/", format), err)
+		assert.Equal(t, get.Code, head.Code)
+		assert.Equal(t, get.Header(), head.Header())
+		assert.Positive(t, get.Body.Len())
+		assert.Zero(t, head.Body.Len())
+	}
+}
+
+// FuzzProblem: whatever an error says, and whatever the path is, every body is
+// well-formed and says it.
+func FuzzProblem(f *testing.F) {
+	for _, name := range slices.Sorted(maps.Keys(hostileTexts)) {
+		if text := hostileTexts[name]; len(text) < 1000 {
+			f.Add(text, "code", "/", int64(0), uint8(0))
+			f.Add("detail", text, "/"+text, int64(time.Second)+1, uint8(103))
+		}
+	}
+	f.Add("", "", "", int64(math.MaxInt64), uint8(199))
+	g := guardOf(f, guard.Config{})
+	f.Fuzz(func(t *testing.T, detail, code, path string, retry int64, status uint8) {
+		if code == "" {
+			code = "code"
+		}
+		requireProblem(t, g, path, guard.Error{
+			Status: 400 + int(status)%200, Code: code, Detail: detail, RetryAfter: time.Duration(retry),
+		})
+	})
+}
