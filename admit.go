@@ -1,0 +1,215 @@
+package guard
+
+import (
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// buckets are the limits of a guard or a route in effect.
+type buckets struct {
+	clients []*clientLimit
+	limiter *Limiter // the same for as long as the guard or the route exists
+	limit   Limit    // of the limiter
+	max     int      // in flight; 0: no bound
+}
+
+// A draw is what a stage takes from the bucket of a client or a route.
+type draw struct {
+	limiter *Limiter
+	client  *clientLimit // where limiter is nil
+	key     clientKey    // of the client
+	n       int          // what is taken
+	need    int          // what the request takes as a whole, outer stages included
+}
+
+// taken is what a stage takes besides tokens of the guard's own limiter.
+type taken struct {
+	route  *Route // in whose flight the request is, or nil
+	draws  []draw
+	inline [3]draw // so that the usual number of draws takes no allocation
+}
+
+// admit takes everything that the request needs, or nothing. The order is the
+// order of the checks.
+func (rec *recorder) admit(t *tuned, rt *Route, r *http.Request) *RefusedError {
+	g, cost, before := rec.guard, 1, 0
+	if rec.outer != nil {
+		before = rec.outer.cost
+	} else if g.phase.Load() == refusing {
+		return &RefusedError{kind: refusedDraining, wait: never}
+	}
+	var own *tunedRoute
+	if rt != nil {
+		own = rt.tuned.Load()
+		cost = own.cost
+	}
+	extra := max(cost-before, 0) // what outer stages have not taken already
+	if rec.taken != nil {
+		rec.plan(t, own, r, extra, cost)
+		for i := range rec.draws {
+			if wait, ok := rec.draws[i].take(); !ok {
+				return rec.refuse(refusedLimited, i, wait, cost)
+			}
+		}
+	}
+	if extra > 0 {
+		if wait, ok := t.limiter.Take(extra); !ok {
+			return rec.refuse(refusedLimited, rec.planned(), wait, cost)
+		}
+	}
+	rec.cost = before + extra
+	if own != nil {
+		if !rt.inFlight.enter(own.max) {
+			return rec.refuse(refusedOverloaded, rec.planned(), never, cost)
+		}
+		rec.route = rt
+	}
+	if rec.outer == nil {
+		if !g.inFlight.enter(t.max) {
+			return rec.refuse(refusedOverloaded, rec.planned(), never, cost)
+		}
+		rec.inFlight = true
+	}
+	return nil
+}
+
+// plan lists what to take from the buckets of clients and of the route.
+func (rec *recorder) plan(t *tuned, own *tunedRoute, r *http.Request, extra, cost int) {
+	rec.draws = rec.inline[:0]
+	if extra > 0 {
+		for _, c := range t.clients {
+			rec.draws = append(rec.draws, draw{client: c, key: c.keyOf(t, r), n: extra, need: cost})
+		}
+	}
+	if own == nil {
+		return
+	}
+	for _, c := range own.clients {
+		rec.draws = append(rec.draws, draw{client: c, key: c.keyOf(t, r), n: cost, need: cost})
+	}
+	rec.draws = append(rec.draws, draw{limiter: own.limiter, n: cost, need: cost})
+}
+
+func (rec *recorder) planned() int {
+	if rec.taken == nil {
+		return 0
+	}
+	return len(rec.draws)
+}
+
+// refuse gives everything back that this stage, by its first draws, and those
+// around it have taken, and says when to come back: when all buckets can give
+// what the request needs. wait is what the bucket said that refused.
+func (rec *recorder) refuse(kind refusal, draws int, wait time.Duration, cost int) *RefusedError {
+	limited := kind == refusedLimited
+	byDraw := limited && draws < rec.planned()
+	if byDraw && rec.draws[draws].client != nil {
+		kind = refusedClient
+	}
+	e := &RefusedError{kind: kind, wait: wait}
+	rec.leaveFlight()
+	rec.giveBack(draws)
+	for o := rec.outer; o != nil; o = o.outer {
+		cost = max(cost, o.cost)
+		o.giveBack(o.planned())
+	}
+	if limited {
+		e.wait = later(e.wait, rec.guard.tuned.Load().limiter.waitFor(cost))
+	}
+	for s := rec; s != nil; s = s.outer {
+		for i := range s.planned() {
+			d := &s.draws[i]
+			if known := byDraw && s == rec && i == draws && d.n == d.need; limited && !known {
+				e.wait = later(e.wait, d.wait())
+			}
+		}
+		s.forget()
+	}
+	return e
+}
+
+// giveBack returns the tokens that the stage took, by its first draws and of
+// the guard's own limiter.
+func (rec *recorder) giveBack(draws int) {
+	for i := range draws {
+		rec.draws[i].giveBack()
+	}
+	before := 0
+	if rec.outer != nil {
+		before = rec.outer.cost
+	}
+	if n := rec.cost - before; n > 0 {
+		rec.guard.tuned.Load().limiter.Return(n)
+	}
+}
+
+// forget notes that nothing is taken any more.
+func (rec *recorder) forget() {
+	rec.cost = 0
+	if rec.taken != nil {
+		rec.draws = nil
+	}
+}
+
+// leaveFlight frees the places that the stage took among what is in flight.
+func (rec *recorder) leaveFlight() {
+	if rec.inFlight {
+		rec.guard.inFlight.leave()
+		rec.inFlight = false
+	}
+	if rec.taken != nil && rec.route != nil {
+		rec.route.inFlight.leave()
+		rec.route = nil
+	}
+}
+
+func (d *draw) take() (wait time.Duration, ok bool) {
+	if d.limiter != nil {
+		return d.limiter.Take(d.n)
+	}
+	return d.client.keyed.Take(d.key, d.n)
+}
+
+func (d *draw) giveBack() {
+	if d.limiter != nil {
+		d.limiter.Return(d.n)
+	} else {
+		d.client.keyed.Return(d.key, d.n)
+	}
+}
+
+// wait returns how long until the request could have what it needs.
+func (d *draw) wait() time.Duration {
+	if d.limiter != nil {
+		return d.limiter.waitFor(d.need)
+	}
+	return d.client.keyed.waitFor(d.key, d.need)
+}
+
+// later returns the longer of two times to wait, of which never is the longest.
+func later(a, b time.Duration) time.Duration {
+	if a < 0 || b < 0 {
+		return never
+	}
+	return max(a, b)
+}
+
+// A gate counts what is going on.
+type gate struct{ n atomic.Int64 }
+
+// enter counts one more, unless there are as many as may be (0: any number).
+func (g *gate) enter(most int) bool {
+	if most == 0 {
+		g.n.Add(1)
+		return true
+	}
+	for n := g.n.Load(); n < int64(most); n = g.n.Load() {
+		if g.n.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+	return false
+}
+
+func (g *gate) leave() { g.n.Add(-1) }

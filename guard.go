@@ -1,0 +1,231 @@
+// Package guard keeps an HTTP server available when there is too much load: it
+// wraps handlers, refuses early what the server cannot serve, says why, and
+// says when to come back.
+//
+//	g, err := guard.New(guard.Config{
+//		Limit:   guard.Limit{Rate: 1000, Burst: 200},
+//		Clients: []guard.ClientLimit{{Limit: guard.Limit{Rate: 10, Burst: 20}}},
+//	})
+//	…
+//	http.ListenAndServe(":8080", g.Mux(mux))
+//
+// # Limits
+//
+// A [Limiter] is a token bucket, a [Keyed] one for each key in bounded memory;
+// both can be used alone. A [Guard] checks, in this order: requests that are
+// exempt pass; a server that has drained refuses; then each client's buckets,
+// the route's, the one that all share, and the bound on requests in flight.
+// What an earlier stage took is given back when a later one refuses, so a
+// refused request costs nobody anything.
+//
+// # Errors
+//
+// A [HandlerFunc] returns an error instead of writing one. Whatever it returns,
+// and whatever the guard itself refuses, is answered in the format that the
+// client accepts: problem details (RFC 9457) in JSON or XML, plain text or HTML.
+// The text of a wrapped error never gets into a body. Panics are answered with
+// 500, unless the response has begun: then the connection is aborted.
+//
+// # Tuning
+//
+// [Guard.Tune] and [Route.Tune] change limits while the server runs. A change is
+// validated whole, applied in one step, and leaves everything as it was if
+// anything in it is invalid.
+//
+// # Concurrency
+//
+// Everything is safe for concurrent use. No user code is called with a lock
+// held. No goroutine is started, but for a timer that writes one line for the
+// refusals of a second. Everything works inside a [testing/synctest] bubble.
+package guard
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Config says how a server is guarded. The zero Config limits nothing; it still
+// recovers from panics and writes the contract's error bodies.
+type Config struct {
+	// Limit is one bucket that all requests share. The zero Limit means none.
+	Limit Limit
+	// Clients are buckets per client, each checked in turn.
+	Clients []ClientLimit
+	// Concurrency bounds the requests that are being served at once.
+	Concurrency Concurrency
+	// TrustedProxies are the hops whose ForwardedHeader is believed; none by
+	// default. 0.0.0.0/0 and ::/0 are errors.
+	TrustedProxies []netip.Prefix
+	// ForwardedHeader is the one header that is believed from a trusted hop; ""
+	// means X-Forwarded-For. "Forwarded" is read as RFC 7239 says. Every other
+	// header is ignored.
+	ForwardedHeader string
+	// Exempt reports whether a request is let through unlimited. nil means GET
+	// and HEAD of /livez and /readyz: an application that answers those by a
+	// catch-all leaves a door open. It is called once for each request and stage.
+	Exempt func(*http.Request) bool
+	// Support says whom to send the logs to, in the body of a 500; "" means
+	// "support".
+	Support string
+	// Status changes the statuses of refusals.
+	Status Statuses
+	// Shadow makes the guard decide and count, but refuse nothing.
+	Shadow bool
+	// DrainDelay is how long Shutdown goes on serving after readiness has
+	// failed, so that load balancers notice. 0 means not at all; negative is an
+	// error.
+	DrainDelay time.Duration
+	// Logger is told of panics, errors, tuning and, once a second at most,
+	// refusals; nil means slog.Default(). It cannot be changed by Tune.
+	Logger *slog.Logger
+}
+
+// Statuses are the statuses of refusals. Each must be 400 to 599, or 0 for its
+// default.
+type Statuses struct {
+	Limited    int // the bucket of all or of the route is empty; 0: 503
+	Client     int // a client's bucket is empty; 0: 503
+	Overloaded int // too many requests in flight; 0: 503
+}
+
+// Concurrency bounds what goes on at once.
+type Concurrency struct {
+	// Max is how many at once; 0 means no bound, negative is an error.
+	Max int
+}
+
+// A HandlerFunc is an http.HandlerFunc that can fail. What it returns is
+// answered by [Guard.WriteError].
+type HandlerFunc func(http.ResponseWriter, *http.Request) error
+
+// A Guard guards one server. Make one with [New].
+type Guard struct {
+	log      logger
+	tuned    atomic.Pointer[tuned]
+	inFlight gate
+	phase    atomic.Int32 // see health.go
+
+	mu     sync.Mutex // serialises changes; guards routes
+	routes map[string]*Route
+}
+
+// New returns a Guard. The error names the field of c that is invalid, and its
+// value. c is copied.
+func New(c Config) (*Guard, error) {
+	t, err := compile(c, nil)
+	if err != nil {
+		return nil, err
+	}
+	g := &Guard{routes: make(map[string]*Route)}
+	g.log.to = c.Logger
+	g.tuned.Store(t)
+	return g, nil
+}
+
+// Handler wraps next with the limits of the guard, and recovers from its panics.
+// It has the form of a middleware: func(http.Handler) http.Handler.
+//
+// Handlers of one guard may be nested, as when one is around a mux whose routes
+// are wrapped by [Route.Handler]: the inner stage takes only what the outer has
+// not. The outer one is found through the Unwrap method of the ResponseWriter;
+// behind a middleware whose writer lacks it, both count. Each stage answers for
+// itself: the Retry-After of the outer one does not know what the inner will ask.
+func (g *Guard) Handler(next http.Handler) http.Handler {
+	return g.HandlerFunc(infallible(next))
+}
+
+// HandlerFunc is Handler for a handler that returns an error.
+func (g *Guard) HandlerFunc(fn HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.serve(w, r, nil, fn) })
+}
+
+// Mux is Handler for a ServeMux. What no pattern of the mux matches is answered
+// as all errors are: 404, or 405 with Allow, instead of the mux's plain text.
+func (g *Guard) Mux(m *http.ServeMux) http.Handler {
+	return g.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		rec := find(w, g)
+		rec.mux = r
+		m.ServeHTTP(w, r)
+		return rec.unmatched()
+	})
+}
+
+// serve takes a request through the guard, and through the route if there is
+// one, to the handler.
+func (g *Guard) serve(w http.ResponseWriter, r *http.Request, rt *Route, next HandlerFunc) {
+	t := g.tuned.Load()
+	rec := newRecorder(rt != nil || len(t.clients) > 0)
+	rec.ResponseWriter, rec.guard, rec.outer = w, g, find(w, g)
+	w = rec.view()
+	defer rec.leave(w, r)
+
+	if g.phase.Load() != serving {
+		w.Header().Set("Connection", "close")
+	}
+	if rec.outer.passed() || t.exempt(r) {
+		rec.pass = true
+	} else if refused := rec.admit(t, rt, r); refused != nil {
+		g.log.refused(refused, t.config.Shadow)
+		if !t.config.Shadow {
+			g.WriteError(w, r, refused)
+			return
+		}
+		rec.pass = true
+	}
+	if err := next(w, r); err != nil {
+		g.WriteError(w, r, err)
+	}
+}
+
+// WriteError answers a request with an error, in the format that the client
+// accepts: an [*Error] says what; a [*RefusedError] and a [*http.MaxBytesError]
+// have statuses of their own; everything else is a 500, and its text goes to
+// the log alone. If the client has gone, as the request's context tells, nothing
+// is written, nor can be after that, and the log says 499. If the response has already begun, the connection is aborted by a panic
+// with [http.ErrAbortHandler].
+//
+// It fits the ErrorHandler of [net/http/httputil.ReverseProxy].
+func (g *Guard) WriteError(w http.ResponseWriter, r *http.Request, err error) {
+	const clientClosedRequest = 499
+	_, refused := err.(*RefusedError) //nolint:errorlint // our own, which are counted already
+	if errors.Is(r.Context().Err(), context.Canceled) {
+		if !refused {
+			g.log.request(slog.LevelInfo, "guard: client gone", r, clientClosedRequest, err)
+		}
+		// If it is still there, an empty 200 must not be what it gets.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Unix(1, 0))
+		return
+	}
+	e := g.tuned.Load().answer(r, err)
+	switch {
+	case find(w, nil).begun():
+		g.log.request(slog.LevelError, "guard: error after the response had begun", r, e.Status, err)
+		panic(http.ErrAbortHandler)
+	case refused:
+	case e.Status == http.StatusInternalServerError:
+		g.log.request(slog.LevelError, "guard: unexpected error", r, e.Status, err)
+	case e.Err != nil && e.Status > http.StatusInternalServerError:
+		g.log.request(slog.LevelWarn, "guard: request failed", r, e.Status, err)
+	}
+	writeProblem(w, r, &e)
+}
+
+// Close writes what the log still owes: the line on the refusals of the last
+// second. The guard goes on working. It never fails, and may be called again.
+func (g *Guard) Close() error {
+	g.log.summarize()
+	return nil
+}
+
+func infallible(next http.Handler) HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		next.ServeHTTP(w, r)
+		return nil
+	}
+}

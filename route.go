@@ -1,0 +1,76 @@
+package guard
+
+import (
+	"net/http"
+	"sync/atomic"
+)
+
+// RouteConfig says what limits a route has beside those of its guard.
+type RouteConfig struct {
+	// Limit is one bucket for all requests of the route. The zero Limit means none.
+	Limit Limit
+	// Clients are buckets per client of the route.
+	Clients []ClientLimit
+	// Concurrency bounds the requests of the route that are being served at once.
+	Concurrency Concurrency
+	// Cost is the number of tokens that a request takes from every bucket, the
+	// guard's included. 0 means 1; negative, or more than the Burst of one of
+	// those buckets, is an error.
+	Cost int
+}
+
+// A Route is a part of what a guard guards, with limits of its own. Make one
+// with [Guard.Route].
+type Route struct {
+	guard    *Guard
+	name     string
+	tuned    atomic.Pointer[tunedRoute]
+	inFlight gate
+}
+
+// tunedRoute is a RouteConfig in effect. It is immutable.
+type tunedRoute struct {
+	buckets
+	config RouteConfig
+	cost   int
+}
+
+// Route adds a route. The name stands in logs and must be unique in the guard.
+// The error names what is invalid, and its value.
+func (g *Guard) Route(name string, c RouteConfig) (*Route, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := g.checkName(name); err != nil {
+		return nil, err
+	}
+	t, err := compileRoute(name, c, nil, g.tuned.Load())
+	if err != nil {
+		return nil, err
+	}
+	rt := &Route{guard: g, name: name}
+	rt.tuned.Store(t)
+	g.routes[name] = rt
+	return rt, nil
+}
+
+// Handler wraps next with the limits of the route and the guard. It may stand
+// alone, or inside [Guard.Handler], which then counts once.
+func (rt *Route) Handler(next http.Handler) http.Handler {
+	return rt.HandlerFunc(infallible(next))
+}
+
+// HandlerFunc is Handler for a handler that returns an error.
+func (rt *Route) HandlerFunc(fn HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { rt.guard.serve(w, r, rt, fn) })
+}
+
+// Name returns the name of the route.
+func (rt *Route) Name() string { return rt.name }
+
+// Config returns a copy of the configuration, as it was given or tuned last.
+func (rt *Route) Config() RouteConfig { return rt.tuned.Load().config.clone() }
+
+func (c RouteConfig) clone() RouteConfig {
+	c.Clients = append([]ClientLimit(nil), c.Clients...)
+	return c
+}

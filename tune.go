@@ -1,0 +1,279 @@
+package guard
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strconv"
+)
+
+// tuned is a Config in effect. It is immutable.
+type tuned struct {
+	buckets
+	config    Config
+	status    Statuses
+	refusals  [refusals]Error
+	support   string
+	proxies   []netip.Prefix
+	forwarded string
+}
+
+// Config returns a copy of the configuration, as it was given or tuned last.
+func (g *Guard) Config() Config { return g.tuned.Load().config.clone() }
+
+func (c Config) clone() Config {
+	c.Clients = append([]ClientLimit(nil), c.Clients...)
+	c.TrustedProxies = append([]netip.Prefix(nil), c.TrustedProxies...)
+	return c
+}
+
+// Tune changes the configuration while the server runs. f is given a copy of the
+// present one to change. The result is validated whole, also against the Cost of
+// every route, and then takes effect in one step; on an error, which names the
+// field and its value, nothing changes. Buckets keep their tokens.
+//
+// No lock is held while f runs. It may run again if another change comes
+// between, so it must do nothing but change its argument. Logger, the number of
+// Clients and their Key and MaxKeys cannot change.
+func (g *Guard) Tune(f func(*Config)) error {
+	if f == nil {
+		return errors.New("guard: Tune(nil)")
+	}
+	for {
+		old := g.tuned.Load()
+		c := old.config.clone()
+		f(&c)
+		t, err := compile(c.clone(), old)
+		if err != nil {
+			return err
+		}
+		done, err := g.replace(old, t)
+		if err != nil {
+			return err
+		}
+		if done {
+			g.log.tuned("", t.config.Limit, t.config.Clients, t.config.Concurrency)
+			return nil
+		}
+	}
+}
+
+// replace puts t in effect in place of old, if that still is.
+func (g *Guard) replace(old, t *tuned) (done bool, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.tuned.Load() != old {
+		return false, nil
+	}
+	for _, rt := range g.routes {
+		if err := t.affords(rt.name, rt.tuned.Load().cost); err != nil {
+			return false, err
+		}
+	}
+	g.tuned.Store(t)
+	t.apply()
+	return true, nil
+}
+
+// Tune changes the route's configuration while the server runs, just as
+// [Guard.Tune] does the guard's.
+func (rt *Route) Tune(f func(*RouteConfig)) error {
+	if f == nil {
+		return errors.New("guard: Tune(nil)")
+	}
+	for {
+		old := rt.tuned.Load()
+		c := old.config.clone()
+		f(&c)
+		done, err := rt.replace(old, c.clone())
+		if err != nil {
+			return err
+		}
+		if done {
+			rt.guard.log.tuned(rt.name, c.Limit, c.Clients, c.Concurrency)
+			return nil
+		}
+	}
+}
+
+// replace puts c in effect in place of old, if that still is.
+func (rt *Route) replace(old *tunedRoute, c RouteConfig) (done bool, err error) {
+	rt.guard.mu.Lock()
+	defer rt.guard.mu.Unlock()
+	if rt.tuned.Load() != old {
+		return false, nil
+	}
+	t, err := compileRoute(rt.name, c, old, rt.guard.tuned.Load())
+	if err != nil {
+		return false, err
+	}
+	rt.tuned.Store(t)
+	t.apply()
+	return true, nil
+}
+
+// compile checks a Config and makes it ready, on the buckets of the one before
+// it (nil: none), which stay as they are until apply.
+func compile(c Config, old *tuned) (*tuned, error) {
+	c = c.clone()
+	t := &tuned{config: c, status: c.Status, support: c.Support, forwarded: http.CanonicalHeaderKey(c.ForwardedHeader)}
+	if t.support == "" {
+		t.support = "support"
+	}
+	if t.forwarded == "" {
+		t.forwarded = "X-Forwarded-For"
+	}
+	for _, s := range []struct {
+		name   string
+		status *int
+	}{{"Limited", &t.status.Limited}, {"Client", &t.status.Client}, {"Overloaded", &t.status.Overloaded}} {
+		if *s.status == 0 {
+			*s.status = http.StatusServiceUnavailable
+		}
+		if *s.status < 400 || *s.status > 599 {
+			return nil, fmt.Errorf("guard: Status.%s is %d, want 400 to 599, or 0", s.name, *s.status)
+		}
+	}
+	t.refusals = t.status.answers()
+	var before *buckets
+	if old != nil {
+		before = &old.buckets
+		if c.Logger != old.config.Logger {
+			return nil, errors.New("guard: Logger cannot be changed by Tune")
+		}
+		if err := fixedClients("", c.Clients, old.config.Clients); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	switch {
+	case !isToken(t.forwarded):
+		return nil, fmt.Errorf("guard: ForwardedHeader is %q, want the name of a header", c.ForwardedHeader)
+	case c.DrainDelay < 0:
+		return nil, fmt.Errorf("guard: DrainDelay is %v, want >= 0", c.DrainDelay)
+	}
+	if t.proxies, err = compileProxies(c.TrustedProxies); err != nil {
+		return nil, err
+	}
+	t.buckets, err = compileBuckets("", c.Limit, c.Clients, c.Concurrency, before)
+	return t, err
+}
+
+// compileRoute is compile for a route of the guard that t is in effect for.
+func compileRoute(name string, c RouteConfig, old *tunedRoute, t *tuned) (*tunedRoute, error) {
+	prefix := "route " + strconv.Quote(name) + ": "
+	c = c.clone()
+	n := &tunedRoute{config: c, cost: c.Cost}
+	if c.Cost == 0 {
+		n.cost = 1
+	}
+	if c.Cost < 0 {
+		return nil, fmt.Errorf("guard: %sCost is %d, want >= 0", prefix, c.Cost)
+	}
+	var before *buckets
+	if old != nil {
+		before = &old.buckets
+		if err := fixedClients(prefix, c.Clients, old.config.Clients); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if n.buckets, err = compileBuckets(prefix, c.Limit, c.Clients, c.Concurrency, before); err != nil {
+		return nil, err
+	}
+	if err := n.affords(name, n.cost); err != nil {
+		return nil, err
+	}
+	return n, t.affords(name, n.cost)
+}
+
+func compileBuckets(prefix string, l Limit, clients []ClientLimit, c Concurrency, old *buckets) (b buckets, err error) {
+	if c.Max < 0 {
+		return b, fmt.Errorf("guard: %sConcurrency.Max is %d, want >= 0", prefix, c.Max)
+	}
+	b.max = c.Max
+	if b.limit, err = l.orNone(prefix + "Limit"); err != nil {
+		return b, err
+	}
+	if old != nil {
+		b.limiter = old.limiter
+	} else if b.limiter, err = NewLimiter(b.limit); err != nil {
+		return b, err
+	}
+	for i, c := range clients {
+		var before *clientLimit
+		if old != nil {
+			before = old.clients[i]
+		}
+		n, err := compileClient(fmt.Sprintf("%sClients[%d]", prefix, i), c, before)
+		if err != nil {
+			return b, err
+		}
+		b.clients = append(b.clients, n)
+	}
+	return b, nil
+}
+
+// apply gives the buckets their limits, which have been checked.
+func (b *buckets) apply() {
+	if b.limiter.Limit() != b.limit {
+		_ = b.limiter.SetLimit(b.limit)
+	}
+	for _, c := range b.clients {
+		if c.keyed.Limit() != c.limit {
+			_ = c.keyed.SetLimit(c.limit)
+		}
+	}
+}
+
+// affords returns an error if a route's cost is more than a bucket can hold.
+func (b *buckets) affords(route string, cost int) error {
+	exceeds := func(field string, l Limit) error {
+		return fmt.Errorf("guard: route %q: Cost is %d, more than the %s.Burst of %d", route, cost, field, l.Burst)
+	}
+	if b.limit.exceededBy(cost) {
+		return exceeds("Limit", b.limit)
+	}
+	for i, c := range b.clients {
+		if c.limit.exceededBy(cost) {
+			return exceeds(fmt.Sprintf("Clients[%d].Limit", i), c.limit)
+		}
+	}
+	return nil
+}
+
+// fixedClients returns an error if something has changed that cannot.
+func fixedClients(prefix string, now, old []ClientLimit) error {
+	if len(now) != len(old) {
+		return fmt.Errorf("guard: %sthe number of Clients is %d and cannot be changed by Tune to %d", prefix, len(old), len(now))
+	}
+	for i := range now {
+		if !sameFunc(now[i].Key, old[i].Key) {
+			return fmt.Errorf("guard: %sClients[%d].Key cannot be changed by Tune", prefix, i)
+		}
+		if now[i].MaxKeys != old[i].MaxKeys {
+			return fmt.Errorf("guard: %sClients[%d].MaxKeys is %d and cannot be changed by Tune to %d", prefix, i, old[i].MaxKeys, now[i].MaxKeys)
+		}
+	}
+	return nil
+}
+
+// checkName returns an error if a route cannot have the name. The caller holds mu.
+func (g *Guard) checkName(name string) error {
+	if name == "" {
+		return errors.New(`guard: the name of a route is "", want one`)
+	}
+	if g.routes[name] != nil {
+		return fmt.Errorf("guard: there is already a route %q", name)
+	}
+	return nil
+}
+
+// exempt reports whether a request passes without limits.
+func (t *tuned) exempt(r *http.Request) bool {
+	if t.config.Exempt != nil {
+		return t.config.Exempt(r)
+	}
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.URL != nil && (r.URL.Path == "/livez" || r.URL.Path == "/readyz")
+}
