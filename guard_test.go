@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -142,17 +143,20 @@ func TestContract(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			g := newGuard(t, row.config)
-			forever := make(chan struct{})
+			var forever atomic.Pointer[chan struct{}]
 			handler := row.handler
 			if handler == nil {
 				handler = func(_ http.ResponseWriter, r *http.Request) error {
 					if r.URL.Path == "/forever" {
-						<-forever
+						<-*forever.Load()
 					}
 					return nil
 				}
 			}
 			eachServer(t, g.HandlerFunc(handler), func(t *testing.T, url string, c *http.Client) {
+				blocked := make(chan struct{})
+				defer close(blocked)
+				forever.Store(&blocked)
 				if row.before != nil {
 					row.before(g, url, c)
 				}
@@ -195,8 +199,6 @@ func TestContract(t *testing.T) {
 						Code: row.code, RetryAfter: atoi(get.Header.Get("Retry-After")), RequestID: get.Header.Get("X-Request-Id"),
 					})
 				})
-				close(forever)
-				forever = make(chan struct{})
 			})
 		})
 	}

@@ -76,10 +76,11 @@ func (e *era) next(l Limit, now int64) *era {
 // take draws n tokens, 0 < n <= Burst, from the bucket with the mark m, or
 // returns how long until it could.
 func (e *era) take(m *sum, now int64, n int) (wait time.Duration, ok bool) {
-	if short := e.short(*m, now, n); short > 0 {
+	flow, full := e.at(now)
+	if short := e.short(*m, flow, full, n); short > 0 {
 		return e.wait(*m, now, n, short), false
 	}
-	if brim := e.brim(now); brim.less(*m) {
+	if brim := flow.negative().plus(full); brim.less(*m) {
 		*m = brim
 	}
 	*m = m.plus(-float64(n) * nano)
@@ -97,8 +98,7 @@ func (e *era) isFull(m sum, now int64) bool { return !m.less(e.brim(now)) }
 // short returns how much the bucket with the mark m lacks for n tokens. Less
 // than what accrues in 1 ns is nothing, as with rate.Limiter: what is due in
 // whole nanoseconds must not fail for the last bit of a float64.
-func (e *era) short(m sum, now int64, n int) float64 {
-	flow, full := e.at(now)
+func (e *era) short(m, flow sum, full float64, n int) float64 {
 	short := float64(n)*nano - min(full, m.plus(flow.hi).plus(flow.lo).hi)
 	if short < e.rate {
 		return 0
@@ -116,7 +116,8 @@ func (e *era) wait(m sum, now int64, n int, short float64) time.Duration {
 	}
 	wait := time.Duration(short / e.rate)
 	for step := time.Duration(1); wait < longest/2; step *= 2 {
-		if e.short(m, after(now, wait), n) <= 0 {
+		flow, full := e.at(after(now, wait))
+		if e.short(m, flow, full, n) <= 0 {
 			break
 		}
 		wait += step // the division has left it a nanosecond short, or more if far away

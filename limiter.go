@@ -53,10 +53,11 @@ type Limiter struct {
 	mu       sync.Mutex    // guards the fields below
 	bucket   *rate.Limiter // the bucket of record
 	limit    Limit
-	life     int64 // of a block, in nanoseconds; 0: too short for one
-	out      int   // tokens in the block at check-out; 0: no block is out
-	outUntil int64 // when that block expires
-	lastTake int64 // when tokens were last taken under the lock
+	far      float64 // how many tokens take as long as a Duration can hold
+	life     int64   // of a block, in nanoseconds
+	out      int     // tokens in the block at check-out; 0: no block is out
+	outUntil int64   // when that block expires
+	lastTake int64   // when tokens were last taken under the lock
 	waiters  list.List
 }
 
@@ -103,12 +104,12 @@ func (l *Limiter) Take(n int) (wait time.Duration, ok bool) {
 	if next == always {
 		return 0, true
 	}
-	if n == 1 {
+	if w := l.block.Load(); n == 1 && (next != 0 || w&blockMax != 0) {
 		now := l.now()
 		if now < next {
 			return until(now, next), false
 		}
-		for w := l.block.Load(); spendable(w, now); w = l.block.Load() {
+		for ; spendable(w, now); w = l.block.Load() {
 			if l.block.CompareAndSwap(w, w-1) {
 				return 0, true
 			}
@@ -195,6 +196,7 @@ func (l *Limiter) adopt(limit Limit, now int64) {
 		l.bucket.SetBurstAt(t, limit.Burst)
 	}
 	l.limit = limit
+	l.far = float64(limit.Rate) * longest.Seconds()
 	l.life = int64(min(float64(blockLife), float64(limit.Burst)/(8*float64(limit.Rate))*1e9))
 }
 
@@ -231,8 +233,11 @@ func (l *Limiter) settle() (now int64, busy bool) {
 // lock. The caller holds mu and has settled.
 func (l *Limiter) checkOut(now int64) {
 	expiry := (now + l.life) >> blockUnit
+	if now < 0 || now > blockAge || expiry == now>>blockUnit {
+		return
+	}
 	n := int(min(l.bucket.TokensAt(l.at(now)), blockMax))
-	if n < 1 || now < 0 || now > blockAge || expiry == now>>blockUnit || !l.bucket.AllowN(l.at(now), n) {
+	if n < 1 || !l.bucket.AllowN(l.at(now), n) {
 		return
 	}
 	l.out, l.outUntil = n, expiry<<blockUnit
@@ -248,7 +253,7 @@ func spendable(word uint64, now int64) bool {
 func (l *Limiter) allow(now int64, n int) bool {
 	// Where n tokens take as long as a Duration can hold, rate.Limiter's own
 	// reckoning overflows at the very edge, and it admits.
-	if float64(n)/float64(l.limit.Rate) >= longest.Seconds() && l.bucket.TokensAt(l.at(now)) < float64(n) {
+	if float64(n) >= l.far && l.bucket.TokensAt(l.at(now)) < float64(n) {
 		return false
 	}
 	if !l.bucket.AllowN(l.at(now), n) {

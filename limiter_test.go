@@ -136,7 +136,7 @@ type limiterRun struct {
 	exact    *exactBucket
 	late     float64 // the largest of the limits so far
 	rounding float64 // likewise
-	taken    int     // and not yet returned
+	taken    int64   // and not yet returned
 
 	mu      sync.Mutex
 	served  []served // by Wait, in the order of time, since the last settle
@@ -162,7 +162,7 @@ func (run *limiterRun) admitted(n int, at time.Time) {
 	require.True(run.t, n == 0 || run.exact.holds(n, run.rounding, time.Nanosecond),
 		"%d admitted at %v, when an exact bucket holds %s of %+v", n, at, run.exact.level, run.exact.limit)
 	run.exact.add(-n)
-	run.taken += n
+	run.taken += int64(n)
 }
 
 // settle waits for the goroutines in Wait and accounts for what they got.
@@ -253,10 +253,10 @@ func (run *limiterRun) step(s *script) {
 		time.Sleep(somePauses[s.next(len(somePauses))])
 		run.settle()
 	case 3:
-		n := min(run.taken, 1+s.next(4))
+		n := int(min(run.taken, int64(1+s.next(4))))
 		run.exact.advance(time.Now())
 		run.exact.add(n)
-		run.taken -= n
+		run.taken -= int64(n)
 		run.lim.Return(n)
 		run.settle()
 	case 4:

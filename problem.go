@@ -64,12 +64,6 @@ func writeProblem(w http.ResponseWriter, r *http.Request, e *Error) {
 	f := negotiate(r.Header)
 	buffer := bodies.Get().(*[]byte)
 	body := p.append((*buffer)[:0], f)
-	defer func() { // a Writer must not keep what it is given
-		if cap(body) <= bodyMax {
-			*buffer = body
-			bodies.Put(buffer)
-		}
-	}()
 
 	h := w.Header()
 	for name := range h {
@@ -102,7 +96,13 @@ func writeProblem(w http.ResponseWriter, r *http.Request, e *Error) {
 	}
 	w.WriteHeader(e.Status)
 	if r.Method != http.MethodHead {
-		_, _ = w.Write(body) // the client may be gone, which is its own affair
+		if _, err := w.Write(body); err != nil {
+			return // the client may be gone; a server of HTTP/2 may then still read the body
+		}
+	}
+	if cap(body) <= bodyMax {
+		*buffer = body
+		bodies.Put(buffer)
 	}
 }
 

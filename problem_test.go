@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode"
@@ -577,6 +578,49 @@ func TestProblemOfHEAD(t *testing.T) {
 		assert.Positive(t, get.Body.Len())
 		assert.Zero(t, head.Body.Len())
 	}
+}
+
+// keeper is a writer that fails, and then goes on reading what it was given, as
+// that of HTTP/2 does for a stream that was reset.
+type keeper struct {
+	*httptest.ResponseRecorder
+
+	kept []byte
+}
+
+func (k *keeper) Write(b []byte) (int, error) {
+	k.kept = b
+	return 0, io.ErrClosedPipe
+}
+
+// What one client is told never gets into what another one is sent.
+func TestProblemBodyIsLeftAloneAfterAFailedWrite(t *testing.T) {
+	g := guardOf(t, guard.Config{})
+	for range 20 {
+		k := &keeper{ResponseRecorder: httptest.NewRecorder()}
+		g.WriteError(k, problemRequest(http.MethodGet, "/", asText), guard.NotFound("for the first"))
+		want := string(k.kept)
+		require.Contains(t, want, "for the first")
+		problemFor(t, g, asText, "/", guard.NotFound("for the second"))
+		require.Equal(t, want, string(k.kept))
+	}
+}
+
+func TestProblemBodiesAreApart(t *testing.T) {
+	g := guardOf(t, guard.Config{})
+	var wait sync.WaitGroup
+	for i := range 8 {
+		wait.Go(func() {
+			for n := range 50 {
+				detail := strings.Repeat(strconv.Itoa(i), 1+n*i*97)
+				w := httptest.NewRecorder()
+				g.WriteError(w, problemRequest(http.MethodGet, "/", everyFormat[n%len(everyFormat)]), guard.NotFound(detail))
+				assert.Contains(t, w.Body.String(), detail)
+				assert.Equal(t, w.Header().Get("Content-Length"), strconv.Itoa(w.Body.Len()))
+			}
+		})
+	}
+	wait.Wait()
 }
 
 // FuzzProblem: whatever an error says, and whatever the path is, every body is

@@ -266,7 +266,7 @@ func TestGuarantee9TransparentCombinations(t *testing.T) {
 func TestGuarantee9TransparentResponses(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "page.html")
 	require.NoError(t, os.WriteFile(file, []byte("<!DOCTYPE html>"+strings.Repeat("0123456789", 1e4)), 0o600))
-	big := strings.Repeat("0123456789abcdef", 1<<18) // 4 MiB
+	big := strings.Repeat("0123456789abcdef", 1<<16) // 1 MiB
 	exchanges := []struct {
 		name   string
 		handle func(w http.ResponseWriter, r *http.Request, see func(...any))
@@ -315,7 +315,10 @@ func TestGuarantee9TransparentResponses(t *testing.T) {
 			w.Header().Set("Content-Length", "9")
 			see(io.WriteString(w, "hello"))
 		}},
-		{"flushes", func(w http.ResponseWriter, _ *http.Request, see func(...any)) {
+		{"flushes", func(w http.ResponseWriter, r *http.Request, see func(...any)) {
+			if r.Method == http.MethodHead {
+				see = func(...any) {} // the client may be content already
+			}
 			c := http.NewResponseController(w)
 			see(c.Flush())
 			w.WriteHeader(http.StatusTeapot)
@@ -328,7 +331,10 @@ func TestGuarantee9TransparentResponses(t *testing.T) {
 			see(io.WriteString(w, "hello"))
 			w.Header().Set("X-Sum", "5")
 		}},
-		{"other trailers", func(w http.ResponseWriter, _ *http.Request, see func(...any)) {
+		{"other trailers", func(w http.ResponseWriter, r *http.Request, see func(...any)) {
+			if r.Method == http.MethodHead {
+				see = func(...any) {}
+			}
 			see(io.WriteString(w, "hello"))
 			see(http.NewResponseController(w).Flush())
 			w.Header().Set(http.TrailerPrefix+"X-Sum", "5")
@@ -365,35 +371,40 @@ func TestGuarantee9TransparentResponses(t *testing.T) {
 			see(io.WriteString(w, "done"))
 		}},
 	}
-	for _, protocol := range protocols {
-		for _, s := range stacks {
-			for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
-				for _, x := range exchanges {
-					t.Run(strings.Join([]string{protocol, s.name, method, x.name}, "/"), func(t *testing.T) {
-						exchange := func(m middleware) (reply, string) {
-							seen := make(chan string, 1)
-							h := m(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-								var b strings.Builder
-								x.handle(w, r, func(values ...any) { fmt.Fprintln(&b, values...) })
-								seen <- b.String()
-							}))
-							got := fetch(t, serveOn(t, protocol, h), method, "/page.html", "ping")
-							got.header.Del("Date")
-							return got, <-seen
-						}
-						bare, wasTold := exchange(s.bare)
-						guarded, isTold := exchange(s.guarded(t))
-						require.Equal(t, wasTold, isTold, "what the handler is told")
-						require.Equal(t, sha256.Sum256([]byte(bare.body)), sha256.Sum256([]byte(guarded.body)), "%d bytes, then %d", len(bare.body), len(guarded.body))
-						if bare.err != nil && guarded.err != nil { // an error may name an address
-							bare.err, guarded.err = nil, nil
-						}
-						require.Equal(t, bare, guarded)
-					})
-				}
+	everyStack(t, protocols, func(t *testing.T, protocol string, s stack) {
+		t.Helper()
+		serve := func(m middleware) (server *httptest.Server, seen chan string) {
+			seen = make(chan string, 1)
+			return serveOn(t, protocol, m(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				x, err := strconv.Atoi(r.Header.Get("Exchange"))
+				assert.NoError(t, err)
+				var b strings.Builder
+				exchanges[x].handle(w, r, func(values ...any) { fmt.Fprintln(&b, values...) })
+				seen <- b.String()
+			}))), seen
+		}
+		bareServer, wasTold := serve(s.bare)
+		guardedServer, isTold := serve(s.guarded(t))
+		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
+			for x := range exchanges {
+				t.Run(method+"/"+exchanges[x].name, func(t *testing.T) {
+					exchange := func(server *httptest.Server) reply {
+						got := fetch(t, server, method, "/page.html", "ping", "Exchange", strconv.Itoa(x))
+						got.header.Del("Date")
+						got.reused = false
+						return got
+					}
+					bare, guarded := exchange(bareServer), exchange(guardedServer)
+					require.Equal(t, <-wasTold, <-isTold, "what the handler is told")
+					require.Equal(t, sha256.Sum256([]byte(bare.body)), sha256.Sum256([]byte(guarded.body)), "%d bytes, then %d", len(bare.body), len(guarded.body))
+					if bare.err != nil && guarded.err != nil { // an error may name an address
+						bare.err, guarded.err = nil, nil
+					}
+					require.Equal(t, bare, guarded)
+				})
 			}
 		}
-	}
+	})
 }
 
 // onlyReader hides WriteTo, so that io.Copy asks the writer for ReadFrom.
