@@ -23,6 +23,13 @@ type draw struct {
 	need    int          // what the request takes as a whole, outer stages included
 }
 
+// The fate of what a stage has taken is decided once, by its inner stages.
+const (
+	undecided int32 = iota
+	kept            // an inner stage was admitted, so there was work
+	returned        // an inner stage was refused
+)
+
 // taken is what a stage takes besides tokens of the guard's own limiter.
 type taken struct {
 	route  *Route // in whose flight the request is, or nil
@@ -35,7 +42,7 @@ type taken struct {
 func (rec *recorder) admit(t *tuned, rt *Route, r *http.Request) *RefusedError {
 	g, cost, before := rec.guard, 1, 0
 	if rec.outer != nil {
-		before = rec.outer.cost
+		before = rec.outer.held()
 	} else if g.phase.Load() == refusing {
 		return &RefusedError{kind: refusedDraining, wait: never}
 	}
@@ -58,7 +65,7 @@ func (rec *recorder) admit(t *tuned, rt *Route, r *http.Request) *RefusedError {
 			return rec.refuse(refusedLimited, rec.planned(), wait, cost)
 		}
 	}
-	rec.cost = before + extra
+	rec.extra, rec.cost = extra, before+extra
 	if own != nil {
 		if !rt.inFlight.enter(own.max) {
 			return rec.refuse(refusedOverloaded, rec.planned(), never, cost)
@@ -70,6 +77,9 @@ func (rec *recorder) admit(t *tuned, rt *Route, r *http.Request) *RefusedError {
 			return rec.refuse(refusedOverloaded, rec.planned(), never, cost)
 		}
 		rec.inFlight = true
+	}
+	for o := rec.outer; o != nil; o = o.outer {
+		o.fate.CompareAndSwap(undecided, kept)
 	}
 	return nil
 }
@@ -103,30 +113,27 @@ func (rec *recorder) planned() int {
 // what the request needs. wait is what the bucket said that refused.
 func (rec *recorder) refuse(kind refusal, draws int, wait time.Duration, cost int) *RefusedError {
 	limited := kind == refusedLimited
-	byDraw := limited && draws < rec.planned()
-	if byDraw && rec.draws[draws].client != nil {
+	if limited && draws < rec.planned() && rec.draws[draws].client != nil {
 		kind = refusedClient
 	}
-	e := &RefusedError{kind: kind, wait: wait}
 	rec.leaveFlight()
 	rec.giveBack(draws)
 	for o := rec.outer; o != nil; o = o.outer {
-		cost = max(cost, o.cost)
-		o.giveBack(o.planned())
+		if o.fate.CompareAndSwap(undecided, returned) {
+			o.giveBack(o.planned())
+		}
+	}
+	rec.fate.Store(returned)
+	for s := rec; s != nil && limited; s = s.outer {
+		cost = max(cost, s.cost)
+		for i := range s.planned() {
+			wait = later(wait, s.draws[i].wait())
+		}
 	}
 	if limited {
-		e.wait = later(e.wait, rec.guard.tuned.Load().limiter.waitFor(cost))
+		wait = later(wait, rec.guard.tuned.Load().limiter.waitFor(cost))
 	}
-	for s := rec; s != nil; s = s.outer {
-		for i := range s.planned() {
-			d := &s.draws[i]
-			if known := byDraw && s == rec && i == draws && d.n == d.need; limited && !known {
-				e.wait = later(e.wait, d.wait())
-			}
-		}
-		s.forget()
-	}
-	return e
+	return &RefusedError{kind: kind, wait: wait}
 }
 
 // giveBack returns the tokens that the stage took, by its first draws and of
@@ -135,21 +142,18 @@ func (rec *recorder) giveBack(draws int) {
 	for i := range draws {
 		rec.draws[i].giveBack()
 	}
-	before := 0
-	if rec.outer != nil {
-		before = rec.outer.cost
-	}
-	if n := rec.cost - before; n > 0 {
-		rec.guard.tuned.Load().limiter.Return(n)
+	if rec.extra > 0 {
+		rec.guard.tuned.Load().limiter.Return(rec.extra)
 	}
 }
 
-// forget notes that nothing is taken any more.
-func (rec *recorder) forget() {
-	rec.cost = 0
-	if rec.taken != nil {
-		rec.draws = nil
+// held returns how many tokens of the guard's own limiter were taken for the
+// request, by this stage and those around it.
+func (rec *recorder) held() int {
+	if rec.fate.Load() == returned {
+		return 0
 	}
+	return rec.cost
 }
 
 // leaveFlight frees the places that the stage took among what is in flight.

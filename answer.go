@@ -21,7 +21,7 @@ func (t *tuned) answer(r *http.Request, err error) Error {
 		return *own
 	case errors.As(err, &refused) && refused != nil:
 		return t.refusal(refused)
-	case errors.As(err, &tooLarge):
+	case errors.As(err, &tooLarge) && tooLarge != nil:
 		return Error{
 			Status: http.StatusRequestEntityTooLarge,
 			Detail: fmt.Sprintf("The request body is larger than %d bytes.", tooLarge.Limit),

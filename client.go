@@ -14,7 +14,8 @@ import (
 
 // A ClientLimit is a token bucket for each client of a guard or a route.
 type ClientLimit struct {
-	// Name tells the limit from others in Snapshot and metrics; "" means "client".
+	// Name tells the limit from others; "" means "client" for the first limit of
+	// a guard or a route, "client2" for the second, and so on.
 	Name string
 	// Limit is each client's bucket. The zero Limit means none.
 	Limit Limit
@@ -27,18 +28,23 @@ type ClientLimit struct {
 	// that its length costs no memory.
 	Key func(*http.Request) string
 	// IPv6Prefix is how many bits of an IPv6 address stand for the client. 0
-	// means 64, which is what a single customer commonly is given.
+	// means 64, which is what a single customer commonly is given. (Behind NAT64,
+	// all IPv4 clients share a /64.)
 	IPv6Prefix int
 	// MaxKeys bounds the number of clients that are told apart; see [Keyed].
-	// 0 means [DefaultMaxKeys]. It cannot be changed by Tune.
+	// 0 means [DefaultMaxKeys], and 2²⁶ is the most. It cannot be changed by Tune.
 	MaxKeys int
 }
 
-func (c ClientLimit) name() string {
-	if c.Name == "" {
+// name returns the name of the i-th limit.
+func (c ClientLimit) name(i int) string {
+	switch {
+	case c.Name != "":
+		return c.Name
+	case i == 0:
 		return "client"
 	}
-	return c.Name
+	return "client" + strconv.Itoa(i+1)
 }
 
 // ClientIP returns the address of the client: that of the peer, or, where the
@@ -174,7 +180,6 @@ type clientKey struct{ hi, lo uint64 }
 
 // clientLimit is a ClientLimit in effect.
 type clientLimit struct {
-	name   string
 	limit  Limit
 	key    func(*http.Request) string
 	prefix int
@@ -213,7 +218,7 @@ func addressKey(addr netip.Addr) (k clientKey) {
 
 // compileClient makes a ClientLimit ready, on the buckets of the one before it.
 func compileClient(field string, c ClientLimit, old *clientLimit) (*clientLimit, error) {
-	n := &clientLimit{name: c.name(), key: c.Key, prefix: c.IPv6Prefix}
+	n := &clientLimit{key: c.Key, prefix: c.IPv6Prefix}
 	if n.prefix == 0 {
 		n.prefix = 64
 	}
@@ -224,8 +229,8 @@ func compileClient(field string, c ClientLimit, old *clientLimit) (*clientLimit,
 		return nil, err
 	case n.prefix < 1 || n.prefix > 128:
 		return nil, fmt.Errorf("guard: %s.IPv6Prefix is %d, want 0 to 128", field, c.IPv6Prefix)
-	case c.MaxKeys < 0:
-		return nil, fmt.Errorf("guard: %s.MaxKeys is %d, want >= 0", field, c.MaxKeys)
+	case checkMaxKeys(field+".MaxKeys", c.MaxKeys) != nil:
+		return nil, checkMaxKeys(field+".MaxKeys", c.MaxKeys)
 	case old != nil:
 		n.seeds, n.keyed = old.seeds, old.keyed
 		return n, nil

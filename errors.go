@@ -98,7 +98,8 @@ type Error struct {
 	// RetryAfter is sent to the client, in whole seconds rounded up, if it is
 	// positive.
 	RetryAfter time.Duration
-	// Header is added to the response's header, replacing fields of the same name.
+	// Header is added to the response's header, replacing fields of the same
+	// name, but for those that belong to the body, and Retry-After.
 	Header http.Header
 	// Err is the cause. The client never sees it; the log does, for a status of
 	// 500 and above.

@@ -35,8 +35,9 @@
 // # Concurrency
 //
 // Everything is safe for concurrent use. No user code is called with a lock
-// held. No goroutine is started, but for a timer that writes one line for the
-// refusals of a second. Everything works inside a [testing/synctest] bubble.
+// held. No goroutine outlives the call that starts it, but for a timer that
+// writes one line for the refusals of a second. A Guard that is made inside a
+// [testing/synctest] bubble lives by the time of the bubble.
 package guard
 
 import (
@@ -68,7 +69,8 @@ type Config struct {
 	ForwardedHeader string
 	// Exempt reports whether a request is let through unlimited. nil means GET
 	// and HEAD of /livez and /readyz: an application that answers those by a
-	// catch-all leaves a door open. It is called once for each request and stage.
+	// catch-all leaves a door open. It is called once for each request and stage,
+	// but for the stages inside of one that is exempt.
 	Exempt func(*http.Request) bool
 	// Support says whom to send the logs to, in the body of a 500; "" means
 	// "support".
@@ -96,7 +98,8 @@ type Statuses struct {
 
 // Concurrency bounds what goes on at once.
 type Concurrency struct {
-	// Max is how many at once; 0 means no bound, negative is an error.
+	// Max is how many at once; 0 means no bound, negative is an error. A request
+	// counts until its handler returns, or has hijacked the connection.
 	Max int
 }
 
@@ -134,8 +137,11 @@ func New(c Config) (*Guard, error) {
 // Handlers of one guard may be nested, as when one is around a mux whose routes
 // are wrapped by [Route.Handler]: the inner stage takes only what the outer has
 // not. The outer one is found through the Unwrap method of the ResponseWriter;
-// behind a middleware whose writer lacks it, both count. Each stage answers for
-// itself: the Retry-After of the outer one does not know what the inner will ask.
+// behind a middleware whose writer lacks it, such as [http.TimeoutHandler], both
+// count, also against the bounds on what is in flight. Each stage answers for
+// itself: the Retry-After of the outer one does not know what the inner will
+// ask. A handler that runs several inner stages for one request, one after the
+// other, pays the guard's own buckets for the dearest of them.
 func (g *Guard) Handler(next http.Handler) http.Handler {
 	return g.HandlerFunc(infallible(next))
 }
@@ -146,7 +152,10 @@ func (g *Guard) HandlerFunc(fn HandlerFunc) http.Handler {
 }
 
 // Mux is Handler for a ServeMux. What no pattern of the mux matches is answered
-// as all errors are: 404, or 405 with Allow, instead of the mux's plain text.
+// as all errors are: 404, or 405 with Allow, instead of the mux's plain text. It
+// goes by r.Pattern, which a mux leaves empty then: a handler must not hand the
+// same request to another mux and then answer itself, and the mux must not be
+// the one of GODEBUG=httpmuxgo121=1.
 func (g *Guard) Mux(m *http.ServeMux) http.Handler {
 	return g.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		rec := find(w, g)
@@ -173,7 +182,8 @@ func (g *Guard) serve(w http.ResponseWriter, r *http.Request, rt *Route, next Ha
 	} else if refused := rec.admit(t, rt, r); refused != nil {
 		g.log.refused(refused, t.config.Shadow)
 		if !t.config.Shadow {
-			g.WriteError(w, r, refused)
+			id, _ := requestID(r)
+			g.writeError(w, r, refused, id)
 			return
 		}
 		rec.pass = true
@@ -186,17 +196,29 @@ func (g *Guard) serve(w http.ResponseWriter, r *http.Request, rt *Route, next Ha
 // WriteError answers a request with an error, in the format that the client
 // accepts: an [*Error] says what; a [*RefusedError] and a [*http.MaxBytesError]
 // have statuses of their own; everything else is a 500, and its text goes to
-// the log alone. If the client has gone, as the request's context tells, nothing
-// is written, nor can be after that, and the log says 499. If the response has already begun, the connection is aborted by a panic
-// with [http.ErrAbortHandler].
+// the log alone.
+//
+// If the client has gone, as the request's context tells, nothing is written,
+// nor can be after that, and the log says 499. If the response has already
+// begun, as far as w is or wraps a writer of the guard, the connection is
+// aborted by a panic with [http.ErrAbortHandler].
 //
 // It fits the ErrorHandler of [net/http/httputil.ReverseProxy].
 func (g *Guard) WriteError(w http.ResponseWriter, r *http.Request, err error) {
+	var refused *RefusedError
+	if errors.As(err, &refused) && refused != nil { // by a Limiter of the application
+		g.log.refused(refused, false)
+	}
+	g.writeError(w, r, err, RequestID(r))
+}
+
+// writeError is WriteError, but for counting what the guard itself refused.
+func (g *Guard) writeError(w http.ResponseWriter, r *http.Request, err error, id string) {
 	const clientClosedRequest = 499
-	_, refused := err.(*RefusedError) //nolint:errorlint // our own, which are counted already
+	refused, _ := err.(*RefusedError) //nolint:errorlint // our own: they are counted, and make no line each
 	if errors.Is(r.Context().Err(), context.Canceled) {
-		if !refused {
-			g.log.request(slog.LevelInfo, "guard: client gone", r, clientClosedRequest, err)
+		if refused == nil {
+			g.log.request(slog.LevelInfo, "guard: client gone", r, id, clientClosedRequest, err)
 		}
 		// If it is still there, an empty 200 must not be what it gets.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Unix(1, 0))
@@ -205,15 +227,15 @@ func (g *Guard) WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	e := g.tuned.Load().answer(r, err)
 	switch {
 	case find(w, nil).begun():
-		g.log.request(slog.LevelError, "guard: error after the response had begun", r, e.Status, err)
+		g.log.request(slog.LevelError, "guard: error after the response had begun", r, id, e.Status, err)
 		panic(http.ErrAbortHandler)
-	case refused:
+	case refused != nil:
 	case e.Status == http.StatusInternalServerError:
-		g.log.request(slog.LevelError, "guard: unexpected error", r, e.Status, err)
+		g.log.request(slog.LevelError, "guard: unexpected error", r, id, e.Status, err)
 	case e.Err != nil && e.Status > http.StatusInternalServerError:
-		g.log.request(slog.LevelWarn, "guard: request failed", r, e.Status, err)
+		g.log.request(slog.LevelWarn, "guard: request failed", r, id, e.Status, err)
 	}
-	writeProblem(w, r, &e)
+	writeProblem(w, r, &e, id)
 }
 
 // Close writes what the log still owes: the line on the refusals of the last

@@ -62,7 +62,8 @@ func (g *Guard) Drain() { g.advance(draining) }
 // serves on for DrainDelay, then refuses what still comes (503, Retry-After: 1)
 // while it shuts the servers down, all at once, which waits for the requests
 // they are serving. When ctx is done it does not wait any longer, and the error
-// matches ctx.Err(). It blocks until the servers' Shutdown methods return.
+// matches ctx.Err(). It blocks until the servers' Shutdown methods return, each
+// in a goroutine of its own, whose panic is returned as an error.
 func (g *Guard) Shutdown(ctx context.Context, servers ...interface{ Shutdown(context.Context) error }) error {
 	g.Drain()
 	var cut error
@@ -79,7 +80,14 @@ func (g *Guard) Shutdown(ctx context.Context, servers ...interface{ Shutdown(con
 	errs := make([]error, len(servers))
 	var wait sync.WaitGroup
 	for i, s := range servers {
-		wait.Go(func() { errs[i] = s.Shutdown(ctx) })
+		wait.Go(func() {
+			defer func() {
+				if p := recover(); p != nil { // it would end the process: this is no goroutine of the caller's
+					errs[i] = fmt.Errorf("guard: Shutdown of server %d panicked: %v", i, p)
+				}
+			}()
+			errs[i] = s.Shutdown(ctx)
+		})
 	}
 	wait.Wait()
 	g.log.summarize()

@@ -63,6 +63,9 @@ func TestHealth(t *testing.T) {
 					require.Equal(t, test.status, head.status)
 					require.Empty(t, head.body)
 					require.Equal(t, got.header.Get("Content-Type"), head.header.Get("Content-Type"))
+					w := httptest.NewRecorder() // which, unlike a server, keeps the body of a HEAD
+					mux.ServeHTTP(w, httptest.NewRequest(http.MethodHead, test.path, nil))
+					require.Empty(t, w.Body)
 				})
 			}
 		}

@@ -3,6 +3,7 @@ package guard
 import (
 	"fmt"
 	"hash/maphash"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,8 @@ import (
 
 // DefaultMaxKeys is how many keys a [Keyed] keeps where 0 is given.
 const DefaultMaxKeys = 65536
+
+const mostMaxKeys = 1 << 26 // some 10 GB
 
 // A Keyed holds a token bucket per key, in bounded memory. For each key it keeps
 // the bound of [Limiter]: Burst + Rate·(t + 1 ns) over any interval.
@@ -58,14 +61,15 @@ func (o *overflow) take(h uint64, e *era, now int64, n int) (wait time.Duration,
 	return wait, ok
 }
 
-// first returns the mark with which a key begins that gets a bucket of its own.
-func (o *overflow) first(h uint64, e *era, now int64) sum {
+// markFor returns the mark with which a key begins that has no bucket yet, where
+// there is room for one of its own, and where there is not.
+func (o *overflow) markFor(h uint64, e *era, now int64, room bool) sum {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.drawn&(1<<(h>>58)) != 0 {
-		return o.mark
+	if room && o.drawn&(1<<(h>>58)) == 0 {
+		return e.brim(now)
 	}
-	return e.brim(now)
+	return o.mark
 }
 
 func (o *overflow) giveBack(h uint64, e *era, now int64, n int) {
@@ -76,16 +80,16 @@ func (o *overflow) giveBack(h uint64, e *era, now int64, n int) {
 	}
 }
 
-// NewKeyed returns a Keyed for at most maxKeys keys (0 means DefaultMaxKeys),
-// each with a full bucket to start with. The error names what is invalid, and
-// its value.
+// NewKeyed returns a Keyed for at most maxKeys keys (0 means DefaultMaxKeys, and
+// 2²⁶ is the most), each with a full bucket to start with. The error names what
+// is invalid, and its value.
 func NewKeyed[K comparable](l Limit, maxKeys int) (*Keyed[K], error) {
 	l, err := l.resolve("Limit")
 	if err != nil {
 		return nil, err
 	}
-	if maxKeys < 0 {
-		return nil, fmt.Errorf("guard: maxKeys is %d, want >= 0", maxKeys)
+	if err := checkMaxKeys("maxKeys", maxKeys); err != nil {
+		return nil, err
 	}
 	if maxKeys == 0 {
 		maxKeys = DefaultMaxKeys
@@ -133,32 +137,42 @@ func (k *Keyed[K]) Take(key K, n int) (wait time.Duration, ok bool) {
 		return wait, ok
 	}
 	s.mu.Unlock()
-	return k.takeNew(key, h, e, now, n)
+	return k.takeNew(key, h, n)
 }
 
-// takeNew is Take for a key that has no bucket yet.
-func (k *Keyed[K]) takeNew(key K, h uint64, e *era, now int64, n int) (wait time.Duration, ok bool) {
-	o := k.overflowOf(h)
-	if key != key || !k.reserve(h, e, now) { //nolint:gocritic // NaN is not equal to itself
-		return o.take(h, e, now, n)
-	}
+// takeNew is Take for a key that had no bucket.
+func (k *Keyed[K]) takeNew(key K, h uint64, n int) (wait time.Duration, ok bool) {
+	reserved := key == key && k.reserve(h) //nolint:gocritic // NaN is not equal to itself
 	s := &k.shards[h%uint64(len(k.shards))]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i, ok := s.index[key]; ok { // somebody was faster
-		k.count.Add(-1)
-		return e.take(&s.slots[i].mark, now, n)
+	e, now := k.now() // again: since it was read, the key may have come and gone
+	i, found := s.index[key]
+	if !found && reserved {
+		mark := k.overflowOf(h).markFor(h, e, now, true)
+		if wait, ok = e.take(&mark, now, n); ok {
+			s.insert(ownString(key), mark)
+			return 0, true
+		}
 	}
-	mark := o.first(h, e, now)
-	if wait, ok = e.take(&mark, now, n); !ok {
+	if reserved {
 		k.count.Add(-1)
+	}
+	switch {
+	case found: // somebody was faster
+		return e.take(&s.slots[i].mark, now, n)
+	case reserved:
 		return wait, false
 	}
-	if str, ok := any(key).(string); ok {
-		key = any(strings.Clone(str)).(K)
+	return k.overflowOf(h).take(h, e, now, n)
+}
+
+// ownString returns key, with a copy of its text if it is a string.
+func ownString[K comparable](key K) K {
+	if v := reflect.ValueOf(&key).Elem(); v.Kind() == reflect.String {
+		v.SetString(strings.Clone(v.String()))
 	}
-	s.insert(key, mark)
-	return 0, true
+	return key
 }
 
 // Return gives back n tokens that the key took for work that did not happen. A
@@ -203,7 +217,7 @@ func (k *Keyed[K]) waitFor(key K, n int) time.Duration {
 	}
 	s.mu.Unlock()
 	if !ok {
-		mark = k.overflowOf(h).first(h, e, now)
+		mark = k.overflowOf(h).markFor(h, e, now, k.room(e.brim(now)))
 	}
 	wait, _ := e.take(&mark, now, n)
 	return wait
@@ -232,8 +246,8 @@ func (k *Keyed[K]) Limit() Limit { return k.era.Load().limit }
 // Len returns the number of keys that are kept. It is at most maxKeys.
 func (k *Keyed[K]) Len() int { return int(k.count.Load()) }
 
-// now returns the era and the time. The clock may be read before a lock is
-// taken: no state depends on the order of the instants at which it is used.
+// now returns the era and the time. For a key that has a bucket the clock may be
+// read before the lock is taken: the earlier of two instants finds less in it.
 func (k *Keyed[K]) now() (*era, int64) {
 	e := k.era.Load()
 	return e, int64(time.Since(k.start))
@@ -241,12 +255,13 @@ func (k *Keyed[K]) now() (*era, int64) {
 
 // reserve finds a place for one more key: a free one, or that of a key whose
 // bucket is full. It looks in the shard of the hash first.
-func (k *Keyed[K]) reserve(h uint64, e *era, now int64) bool {
+func (k *Keyed[K]) reserve(h uint64) bool {
 	for n := k.count.Load(); n < k.max; n = k.count.Load() {
 		if k.count.CompareAndSwap(n, n+1) {
 			return true
 		}
 	}
+	e, now := k.now()
 	brim := e.brim(now)
 	for i := range uint64(len(k.shards)) {
 		if k.shards[(h+i)%uint64(len(k.shards))].forgetOne(brim) {
@@ -254,6 +269,23 @@ func (k *Keyed[K]) reserve(h uint64, e *era, now int64) bool {
 		}
 	}
 	return false
+}
+
+// room reports whether there seems to be a place for one more key. brim is the
+// mark of a full bucket.
+func (k *Keyed[K]) room(brim sum) bool {
+	free := k.count.Load() < k.max
+	for i := range k.shards {
+		free = free || k.shards[i].mayForget(brim)
+	}
+	return free
+}
+
+func checkMaxKeys(field string, n int) error {
+	if n < 0 || n > mostMaxKeys {
+		return fmt.Errorf("guard: %s is %d, want 0 to %d", field, n, mostMaxKeys)
+	}
+	return nil
 }
 
 func (k *Keyed[K]) overflowOf(h uint64) *overflow {

@@ -376,3 +376,62 @@ func TestGuarantee11KeyedAllocatesNothing(t *testing.T) {
 		assert.Zero(t, testing.AllocsPerRun(1000, f), name)
 	}
 }
+
+// Guarantee 8: what was drawn from an overflow bucket is held against a key only
+// until that bucket is full again.
+func TestGuarantee8OverflowForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeyed[int](t, guard.Limit{Rate: 1, Burst: 5}, 1)
+		full := 0
+		for key := range 20 {
+			k.Take(-1, 1)
+			drain(t, k, key, 5) // from overflow
+			time.Sleep(5 * time.Second)
+			k.Take(-1, 1)
+			drain(t, k, 1000+key, 5) // from overflow, which is full again before
+			time.Sleep(time.Second)  // the table has room again
+			for {
+				if _, ok := k.Take(key, 1); !ok {
+					break
+				}
+				full++
+			}
+			time.Sleep(10 * time.Second)
+		}
+		// Each of the two keys has one of 64 bits, so they may share it now and then.
+		require.GreaterOrEqual(t, full, 5*17)
+	})
+}
+
+// Guarantee 8: racing calls for one new key get one bucket.
+func TestGuarantee8OneBucketForOneKey(t *testing.T) {
+	trials := 20_000
+	if testing.Short() {
+		trials = 1000
+	}
+	for range trials {
+		k := newKeyed[int](t, guard.Limit{Rate: 0, Burst: 1}, 1)
+		k.Take(1, 1)
+		var admitted atomic.Int64
+		var wg sync.WaitGroup
+		wg.Go(func() { k.Return(1, 1) })
+		for range 3 {
+			wg.Go(func() {
+				if _, ok := k.Take(2, 1); ok {
+					admitted.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		require.LessOrEqual(t, admitted.Load(), int64(1))
+	}
+}
+
+func TestMaxKeysIsBounded(t *testing.T) {
+	for _, n := range []int{-1, 1<<26 + 1, math.MaxInt} {
+		_, err := guard.NewKeyed[int](guard.Limit{Rate: 1}, n)
+		require.ErrorContains(t, err, strconv.Itoa(n))
+		_, err = guard.New(guard.Config{Clients: []guard.ClientLimit{{Limit: guard.Limit{Rate: 1}, MaxKeys: n}}})
+		require.ErrorContains(t, err, "Clients[0].MaxKeys is "+strconv.Itoa(n))
+	}
+}

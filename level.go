@@ -39,9 +39,9 @@ func newEra(l Limit) *era {
 	return &era{limit: l, full: burst, rate: float64(l.Rate), burst: burst}
 }
 
-// boundless reports whether nothing need be kept, because there is no limit or
-// a bucket is full again within a nanosecond.
-func (e *era) boundless() bool { return e.limit.Rate == rate.Inf || e.rate >= e.burst }
+// boundless reports whether nothing need be kept, because there is no limit, or
+// one beyond all arithmetic.
+func (e *era) boundless() bool { return e.rate >= 1e200 }
 
 // at returns the flow and the level of an idle bucket at an instant.
 func (e *era) at(now int64) (flow sum, full float64) {
@@ -62,15 +62,23 @@ func (e *era) at(now int64) (flow sum, full float64) {
 func (e *era) next(l Limit, now int64) *era {
 	n := newEra(l)
 	flow, full := e.at(now)
-	if e.boundless() {
+	if e.rate >= e.burst { // every bucket is full within a nanosecond
 		full = e.burst
 		if e.limit.Rate == rate.Inf {
 			full = n.burst
 		}
-		flow = flow.plus(full) // every bucket is full
+		flow = flow.plus(full).plus(e.owed())
 	}
 	n.since, n.flow, n.full = now, flow, min(full, n.burst)
 	return n
+}
+
+// owed is the most that a bucket can be short of nothing: see short.
+func (e *era) owed() float64 {
+	if e.boundless() {
+		return 0
+	}
+	return e.rate
 }
 
 // take draws n tokens, 0 < n <= Burst, from the bucket with the mark m, or

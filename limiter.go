@@ -59,14 +59,15 @@ type Limiter struct {
 	outUntil int64   // when that block expires
 	lastTake int64   // when tokens were last taken under the lock
 	waiters  list.List
+	queued   float64 // tokens that the waiters are to get
 }
 
 const (
-	blockUnit  = 12 // 4.096 µs, so that the word lasts for 9 years of uptime
+	blockUnit  = 12 // 4.096 µs, so that the word lasts for years of uptime
 	blockCount = 18 // bits of the word that hold the count
 	blockMax   = 1<<blockCount - 1
 	blockLife  = int64(time.Millisecond)
-	blockAge   = int64(1)<<(64-blockCount+blockUnit-1) - blockLife // no blocks after this uptime
+	blockAge   = int64(1)<<(64-blockCount+blockUnit-1) - blockLife // 4.5 years: after that, every Take locks
 
 	always  = math.MinInt64
 	never   = time.Duration(-1)
@@ -126,7 +127,7 @@ func (l *Limiter) Take(n int) (wait time.Duration, ok bool) {
 		l.lastTake = now
 		return 0, true
 	}
-	wait = l.wait(now, n, l.queued())
+	wait = l.wait(now, n, l.queued)
 	if n == 1 {
 		l.next.Store(after(now, wait))
 	}
@@ -146,8 +147,8 @@ func (l *Limiter) Return(n int) {
 	l.reopen(now)
 }
 
-// Tokens returns how many tokens could be taken now: at least 0, and +Inf if
-// there is no limit.
+// Tokens returns how many tokens the bucket holds: at least 0, and +Inf if there
+// is no limit. While somebody is in Wait, Take cannot have them.
 func (l *Limiter) Tokens() float64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -217,11 +218,11 @@ func (l *Limiter) reopen(now int64) {
 // block's expiry. So the bucket never holds more than an exact one would. The
 // caller holds mu.
 func (l *Limiter) settle() (now int64, busy bool) {
-	now = l.now()
 	if l.out == 0 {
-		return now, false
+		return l.now(), false
 	}
 	spent := l.out - int(l.block.Swap(0)&blockMax)
+	now = l.now() // not before the swap: until then others may have spent
 	t := l.at(min(now, l.outUntil))
 	l.bucket.AllowN(t, -l.out)
 	l.bucket.AllowN(t, spent)
@@ -298,7 +299,7 @@ func (l *Limiter) waitFor(n int) time.Duration {
 	if l.waiters.Len() == 0 && !l.limit.exceededBy(n) && l.limit.timeFor(float64(n)-l.bucket.TokensAt(l.at(now))) <= 0 {
 		return 0
 	}
-	return l.wait(now, n, l.queued())
+	return l.wait(now, n, l.queued)
 }
 
 func (l *Limiter) now() int64 { return int64(time.Since(l.start)) }

@@ -12,7 +12,7 @@ import (
 // logger writes the guard's lines. Their keys are stable: method, path, status,
 // request_id and error for a request; panic and stack; route, limit, burst,
 // clients and concurrency for tuning; limited, client, overloaded, draining,
-// shadow and since for refusals.
+// and shadow for refusals.
 type logger struct {
 	to      *slog.Logger // nil: slog.Default()
 	refusal [refusals]atomic.Int64
@@ -30,30 +30,26 @@ func (l *logger) write(ctx context.Context, level slog.Level, msg string, attrs 
 }
 
 // request writes a line about one request.
-func (l *logger) request(level slog.Level, msg string, r *http.Request, status int, err error) {
+func (l *logger) request(level slog.Level, msg string, r *http.Request, id string, status int, err error) {
 	attrs := []slog.Attr{slog.Int("status", status)}
 	if err != nil {
 		attrs = append(attrs, slog.String("error", err.Error()))
 	}
-	l.write(r.Context(), level, msg, append(attrs, about(r)...)...)
+	l.write(r.Context(), level, msg, append(attrs, about(r, id)...)...)
 }
 
-func (l *logger) panicked(r *http.Request, p any, stack []byte) {
+func (l *logger) panicked(r *http.Request, id string, p any, stack []byte) {
 	attrs := []slog.Attr{slog.String("panic", fmt.Sprint(p)), slog.String("stack", string(stack))}
-	l.write(r.Context(), slog.LevelError, "guard: handler panicked", append(attrs, about(r)...)...)
+	l.write(r.Context(), slog.LevelError, "guard: handler panicked", append(attrs, about(r, id)...)...)
 }
 
 // about tells which request it is. Path and method are the client's, so they
 // are escaped and cut.
-func about(r *http.Request) []slog.Attr {
-	path := ""
-	if r.URL != nil {
-		path = r.URL.EscapedPath()
-	}
+func about(r *http.Request, id string) []slog.Attr {
 	return []slog.Attr{
 		slog.String("method", printable(head(r.Method, 32))),
-		slog.String("path", printable(head(path, 256))),
-		slog.String("request_id", RequestID(r)),
+		slog.String("path", printable(head(requestPath(r), 256))),
+		slog.String("request_id", id),
 	}
 }
 
@@ -66,8 +62,8 @@ func (l *logger) tuned(route string, limit Limit, clients []ClientLimit, c Concu
 	}
 	attrs = append(attrs, slog.Float64("limit", float64(limit.Rate)), slog.Int("burst", limit.Burst), slog.Int("concurrency", c.Max))
 	var each []any
-	for _, c := range clients {
-		each = append(each, slog.Group(c.name(), slog.Float64("limit", float64(c.Limit.Rate)), slog.Int("burst", c.Limit.Burst)))
+	for i, c := range clients {
+		each = append(each, slog.Group(c.name(i), slog.Float64("limit", float64(c.Limit.Rate)), slog.Int("burst", c.Limit.Burst)))
 	}
 	attrs = append(attrs, slog.Group("clients", each...))
 	l.write(context.Background(), slog.LevelInfo, "guard: tuned", attrs...)

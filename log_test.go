@@ -255,7 +255,9 @@ func TestLogOfRefusals(t *testing.T) {
 			require.Empty(t, j.lines(t), "nothing was refused")
 
 			if !shadow {
+				refuse("client", 1)
 				require.NoError(t, g.Shutdown(t.Context()))
+				require.Len(t, j.lines(t), 1, "Shutdown writes what is owed")
 				kinds["client"].ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
 				kinds["limited"].ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
 			} else {
@@ -343,7 +345,7 @@ func TestLogOfRefusalsIsAllThereIs(t *testing.T) {
 // are being written.
 func TestLogOfRefusalsIsExactUnderContention(t *testing.T) {
 	j := &journal{}
-	g, kinds := refusing(t, j, false)
+	g, kinds := refusing(t, j, true) // a shadow is quicker, so there is more contention
 	var work, closer sync.WaitGroup
 	done := make(chan struct{})
 	closer.Go(func() {
@@ -356,11 +358,12 @@ func TestLogOfRefusalsIsExactUnderContention(t *testing.T) {
 			}
 		}
 	})
-	const workers, each = 4, 500
+	const workers, each = 4, 20000
 	for range workers {
 		work.Go(func() {
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
 			for range each {
-				kinds["limited"].ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+				kinds["limited"].ServeHTTP(minimal{}, r)
 			}
 		})
 	}
@@ -388,7 +391,7 @@ func TestLogCannotBeForged(t *testing.T) {
 			put  func(*http.Request)
 		}{
 			{"method", func(r *http.Request) { r.Method = attack }},
-			{"path", func(r *http.Request) { r.URL = &url.URL{Path: "/" + attack} }},
+			{"path", func(r *http.Request) { r.URL, r.RequestURI = &url.URL{Path: "/" + attack}, "" }},
 			{"raw path", func(r *http.Request) { r.URL = &url.URL{Path: "/" + attack, RawPath: "/" + attack} }},
 			{"opaque", func(r *http.Request) { r.URL = &url.URL{Opaque: attack} }},
 			{"query", func(r *http.Request) { r.URL.RawQuery = attack }},

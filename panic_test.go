@@ -54,7 +54,7 @@ func TestGuarantee5PanicBeforeTheHeader(t *testing.T) {
 		for _, p := range panics {
 			t.Run(protocol+"/"+p.name, func(t *testing.T) {
 				g := newGuard(t, guard.Config{Support: support})
-				server := serveOn(t, protocol, g.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				h := g.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 					for _, name := range []string{"Content-Encoding", "Etag", "Last-Modified", "Set-Cookie"} {
 						w.Header().Set(name, secret)
 					}
@@ -62,7 +62,8 @@ func TestGuarantee5PanicBeforeTheHeader(t *testing.T) {
 					w.Header().Set("X-Kept", "yes")
 					w.WriteHeader(http.StatusEarlyHints)
 					p.do()
-				})))
+				}))
+				server := serveOn(t, protocol, h)
 				for accept, want := range map[string]string{
 					"":                        "application/problem+json",
 					"application/problem+xml": "application/problem+xml",
@@ -89,6 +90,9 @@ func TestGuarantee5PanicBeforeTheHeader(t *testing.T) {
 					head.header.Del("Date")
 					require.Equal(t, got.header, head.header)
 				}
+				w := httptest.NewRecorder() // which, unlike a server, keeps the body of a HEAD
+				h.ServeHTTP(w, httptest.NewRequest(http.MethodHead, "/", nil))
+				require.Empty(t, w.Body)
 			})
 		}
 	}

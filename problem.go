@@ -40,6 +40,24 @@ func newProblem(e *Error) problem {
 	return p
 }
 
+// requestPath returns the path that the client asked for, escaped. r.URL has
+// lost what a http.StripPrefix took away; the request target has not, but is
+// used only where it needs no cleaning.
+func requestPath(r *http.Request) string {
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	if strings.HasPrefix(path, "/") && strings.IndexFunc(path, needsEscape) < 0 {
+		return path
+	}
+	if r.URL == nil {
+		return ""
+	}
+	return r.URL.EscapedPath()
+}
+
+func needsEscape(c rune) bool {
+	return c <= ' ' || c > '~' || strings.ContainsRune("\"<>\\^`{|}#", c)
+}
+
 // instanceMax is how long a path may be that is named in a body. A longer one
 // is left out: nobody should be able to have the server send what he likes.
 const instanceMax = 1024
@@ -53,21 +71,19 @@ const bodyMax = 16 << 10 // larger ones are not kept
 
 // writeProblem answers with e. Nothing of the response that it replaces is
 // left, but for header fields that do not describe it.
-func writeProblem(w http.ResponseWriter, r *http.Request, e *Error) {
+func writeProblem(w http.ResponseWriter, r *http.Request, e *Error, requestID string) {
 	p := newProblem(e)
-	p.requestID = RequestID(r)
-	if r.URL != nil {
-		if path := r.URL.EscapedPath(); len(path) <= instanceMax {
-			p.instance = path
-		}
+	p.requestID = requestID
+	if path := requestPath(r); len(path) <= instanceMax {
+		p.instance = path
 	}
 	f := negotiate(r.Header)
 	buffer := bodies.Get().(*[]byte)
 	body := p.append((*buffer)[:0], f)
 
 	h := w.Header()
-	for name := range h {
-		if slices.Contains(replaced, name) {
+	for name := range h { // as it is spelled: a handler may have set it directly
+		if slices.Contains(replaced, http.CanonicalHeaderKey(name)) || strings.HasPrefix(name, http.TrailerPrefix) {
 			delete(h, name)
 		}
 	}
@@ -87,6 +103,7 @@ func writeProblem(w http.ResponseWriter, r *http.Request, e *Error) {
 	} else if !lists(vary, "Accept") {
 		h["Vary"] = append(slices.Clip(vary), "Accept")
 	}
+	delete(h, "Retry-After") // it goes with the member of the body
 	if p.retryAfter > 0 {
 		values[6] = strconv.FormatInt(p.retryAfter, 10)
 		set("Retry-After", 6)
@@ -121,8 +138,8 @@ func lists(lines []string, token string) bool {
 // replaced are the header fields that describe the response that an error
 // replaces.
 var replaced = []string{ //nolint:gochecknoglobals // a constant
-	"Content-Encoding", "Content-Language", "Content-Location", "Content-Disposition", "Content-Range",
-	"Accept-Ranges", "Etag", "Last-Modified", "Expires", "Set-Cookie", "Trailer", "Transfer-Encoding", "Retry-After",
+	"Content-Type", "Content-Length", "Content-Encoding", "Content-Language", "Content-Location", "Content-Disposition", "Content-Range",
+	"Accept-Ranges", "Cache-Control", "Etag", "Expires", "Last-Modified", "Retry-After", "Set-Cookie", "Trailer", "Transfer-Encoding",
 }
 
 func (p *problem) append(b []byte, f format) []byte {

@@ -247,6 +247,9 @@ var hostileTexts = map[string]string{
 	"a script":            "</p></h1></title><script>alert(1)</script>",
 	"a comment":           "<!-- --> --> <![CDATA[ ]]>",
 	"the end of CDATA":    "]]>",
+	"less than":           "a < b",
+	"more than":           "a > b",
+	"ampersand":           "a & b",
 	"attributes":          `" onload="alert(1)" x='`,
 	"entities":            "&amp; &lt; &#60; &quot; &nbsp; &unknown; &",
 	"an XML declaration":  `<?xml version="1.0"?><!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>&e;`,
@@ -348,6 +351,8 @@ func TestProblemLeavesEmptyMembersOut(t *testing.T) {
 	err := &guard.Error{Status: http.StatusConflict}
 	assert.JSONEq(t, `{"type":"about:blank","title":"Conflict","status":409,"instance":"/","code":"conflict","requestId":"id-1"}`,
 		problemFor(t, g, asJSON, "/", err).Body.String())
+	assert.JSONEq(t, `{"type":"about:blank","title":"Conflict","status":409,"code":"conflict","requestId":"id-1"}`,
+		problemFor(t, g, asJSON, "", err).Body.String())
 	body := problemFor(t, g, asXML, "", err).Body.String()
 	assert.NotContains(t, body, "detail")
 	assert.NotContains(t, body, "retryAfter")

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"sync/atomic"
 )
 
 // A recorder is one stage of a request: its ResponseWriter, which knows whether
@@ -17,12 +18,14 @@ type recorder struct {
 	outer *recorder     // the stage of the same guard around this one, or nil
 	mux   *http.Request // set by Mux: see WriteHeader
 	*taken
-	cost     int   // tokens taken so far of the guard's own limiter, by outer stages too
-	status   int16 // of the final header, 0 before it is sent
-	missed   int16 // what the mux answered that matched nothing, 0 if it did
-	hijacked bool  // the connection is the handler's
-	pass     bool  // exempt, or refused in shadow mode: inner stages pass too
-	inFlight bool  // counted among the guard's requests in flight
+	extra    int          // tokens taken of the guard's own limiter
+	cost     int          // likewise, those of outer stages included
+	fate     atomic.Int32 // of what was taken: see admit.go
+	status   int16        // of the final header, 0 before it is sent
+	missed   int16        // what the mux answered that matched nothing, 0 if it did
+	hijacked bool         // the connection is the handler's
+	pass     bool         // exempt, or refused in shadow mode: inner stages pass too
+	inFlight bool         // counted among the guard's requests in flight
 }
 
 // newRecorder makes room for what is taken in the same allocation.
@@ -60,8 +63,11 @@ func (rec *recorder) stage() *recorder { return rec }
 
 func (rec *recorder) passed() bool { return rec != nil && rec.pass }
 
-// begun reports whether it is too late for another response.
-func (rec *recorder) begun() bool { return rec != nil && (rec.status != 0 || rec.hijacked) }
+// begun reports whether it is too late for another response, be it that what is
+// around this stage has begun one.
+func (rec *recorder) begun() bool {
+	return rec != nil && (rec.status != 0 || rec.hijacked || find(rec.ResponseWriter, nil).begun())
+}
 
 // unmatched returns what to answer where the mux matched nothing.
 func (rec *recorder) unmatched() error {
@@ -89,13 +95,14 @@ func (rec *recorder) leave(w http.ResponseWriter, r *http.Request) {
 		panic(p)
 	}
 	g := rec.guard
-	g.log.panicked(r, p, debug.Stack())
+	id := RequestID(r)
+	g.log.panicked(r, id, p, debug.Stack())
 	if rec.begun() {
 		panic(http.ErrAbortHandler)
 	}
 	rec.mux, rec.missed = nil, 0
 	e := g.tuned.Load().answer(r, nil)
-	writeProblem(w, r, &e)
+	writeProblem(w, r, &e, id)
 }
 
 // Unwrap lets http.ResponseController reach what the recorder does not have.
@@ -108,7 +115,7 @@ func (rec *recorder) Unwrap() http.ResponseWriter { return rec.ResponseWriter }
 // format that the client accepts.
 func (rec *recorder) WriteHeader(status int) {
 	if rec.mux != nil && status >= 400 && rec.mux.Pattern == "" && rec.status == 0 {
-		rec.missed = int16(status) //nolint:gosec // at most 999, or WriteHeader panics
+		rec.missed = int16(status) //nolint:gosec // 404 or 405, by the mux
 		return
 	}
 	rec.ResponseWriter.WriteHeader(status)
@@ -153,16 +160,11 @@ func (rec *recorder) ReadFrom(src io.Reader) (n int64, err error) {
 		return io.Copy(struct{ io.Writer }{rec}, src)
 	}
 	if rec.status == 0 { // src may fail, panic or have nothing: then nothing is sent
-		var first [512]byte
-		some, err := io.ReadAtLeast(src, first[:], 1)
-		if errors.Is(err, io.EOF) {
-			return 0, nil
+		n, err = io.CopyN(struct{ io.Writer }{rec}, src, 512)
+		if err == io.EOF { //nolint:errorlint // as io.Copy does
+			return n, nil
 		}
 		if err != nil {
-			return 0, err
-		}
-		written, err := rec.Write(first[:some])
-		if n = int64(written); err != nil {
 			return n, err
 		}
 	}
@@ -188,7 +190,10 @@ func (rec *recorder) flush() { _ = rec.FlushError() } // http.Flusher has no way
 
 func (rec *recorder) hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := rec.ResponseWriter.(http.Hijacker).Hijack()
-	rec.hijacked = rec.hijacked || err == nil
+	if err == nil {
+		rec.hijacked = true
+		rec.leaveFlight() // a WebSocket may live for hours, and is no request any more
+	}
 	return conn, rw, err
 }
 

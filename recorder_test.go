@@ -696,6 +696,14 @@ func TestGuarantee5NothingSentYet(t *testing.T) {
 			_, err := io.Copy(w, onlyReader{failing{}})
 			return err
 		}, true},
+		{"a source that fails with an error around io.EOF", func(w http.ResponseWriter) error {
+			_, err := io.Copy(w, onlyReader{&once{"", &url.Error{Op: "Get", Err: io.EOF}}})
+			return err
+		}, true},
+		{"a source that fails along with its last byte", func(w http.ResponseWriter) error {
+			_, err := io.Copy(w, onlyReader{&once{"hello", errSource}})
+			return err
+		}, false},
 		{"a panicking source", func(w http.ResponseWriter) error {
 			_, err := io.Copy(w, onlyReader{panicking{}})
 			return err
@@ -753,18 +761,39 @@ func TestGuarantee5NothingSentYet(t *testing.T) {
 	}
 }
 
+// once is a source that says something and fails in one call, and then ends.
+type once struct {
+	said string
+	err  error
+}
+
+func (o *once) Read(b []byte) (n int, err error) {
+	n, err = copy(b, o.said), o.err
+	o.said, o.err = "", io.EOF
+	return n, err
+}
+
 // panicking is a source that panics.
 type panicking struct{}
 
 func (panicking) Read([]byte) (int, error) { panic("no source") }
 
-// A flush that is not supported has sent nothing either.
-func TestGuarantee5UnsupportedFlush(t *testing.T) {
-	w := httptest.NewRecorder()
-	newGuard(t, guard.Config{}).HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
-		return http.NewResponseController(w).Flush()
-	}).ServeHTTP(struct{ http.ResponseWriter }{w}, httptest.NewRequest(http.MethodGet, "/", nil))
-	require.Equal(t, http.StatusInternalServerError, w.Code)
+// A flush and a hijack that are not supported have sent nothing either.
+func TestGuarantee5UnsupportedLeavesRoom(t *testing.T) {
+	for name, handle := range map[string]guard.HandlerFunc{
+		"flush": func(w http.ResponseWriter, _ *http.Request) error { return http.NewResponseController(w).Flush() },
+		"hijack": func(w http.ResponseWriter, _ *http.Request) error {
+			_, _, err := w.(http.Hijacker).Hijack()
+			return err
+		},
+	} {
+		w := httptest.NewRecorder()
+		newGuard(t, guard.Config{}).HandlerFunc(handle).ServeHTTP(struct {
+			http.ResponseWriter
+			http.Hijacker
+		}{w, &optional{}}, httptest.NewRequest(http.MethodGet, "/", nil))
+		require.Equal(t, http.StatusInternalServerError, w.Code, name)
+	}
 }
 
 // A handler that keeps its writer, and writes after it has returned, must not

@@ -257,3 +257,97 @@ func TestRouteErrorsNameFieldAndValue(t *testing.T) {
 	assert.Equal(t, "r", route.Name())
 	assert.Equal(t, guard.RouteConfig{Cost: 3}, route.Config())
 }
+
+// Guarantee 2 gives back what a refused request took, not what work was done for.
+func TestServedWorkIsPaidFor(t *testing.T) {
+	g := newGuard(t, guard.Config{Limit: tokens(3)})
+	work := newRoute(t, g, "work", guard.RouteConfig{})
+	dry := newRoute(t, g, "dry", guard.RouteConfig{Limit: tokens(1)})
+	require.Equal(t, 1, admitted(dry.Handler(ok), "", 5), "dry for ever; 2 tokens left")
+	served := 0
+	batch := g.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		work.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served++ })).ServeHTTP(w, r)
+		dry.Handler(ok).ServeHTTP(w, r)
+		dry.Handler(ok).ServeHTTP(httptest.NewRecorder(), r)
+	}))
+	for range 10 {
+		ask(batch, "")
+	}
+	assert.Equal(t, 2, served)
+
+	// Nor does a request that is refused twice get its tokens back twice.
+	g = newGuard(t, guard.Config{Limit: tokens(3)})
+	dry = newRoute(t, g, "dry", guard.RouteConfig{Limit: tokens(1)})
+	require.Equal(t, 1, admitted(dry.Handler(ok), "", 5))
+	twice := g.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for range 3 {
+			dry.Handler(ok).ServeHTTP(w, r)
+		}
+	}))
+	for range 10 {
+		func() {
+			defer func() { _ = recover() }() // it is too late for a second answer
+			ask(twice, "")
+		}()
+	}
+	assert.Equal(t, 2, admitted(g.Handler(ok), "", 10))
+}
+
+// Inner stages that run at once, on writers around the same outer one, return
+// its tokens once.
+func TestConcurrentInnerStages(t *testing.T) {
+	g := newGuard(t, guard.Config{Limit: tokens(100)})
+	dry := newRoute(t, g, "dry", guard.RouteConfig{Limit: tokens(1)})
+	require.Equal(t, 1, admitted(dry.Handler(ok), "", 5))
+	h := g.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() { dry.Handler(ok).ServeHTTP(&unwrapsTo{httptest.NewRecorder(), w}, r) })
+		}
+		wg.Wait()
+	}))
+	for range 300 {
+		ask(h, "")
+	}
+	assert.Equal(t, 99, admitted(g.Handler(ok), "", 300))
+}
+
+// unwrapsTo writes to one writer and unwraps to another.
+type unwrapsTo struct {
+	http.ResponseWriter
+	to http.ResponseWriter
+}
+
+func (u *unwrapsTo) Unwrap() http.ResponseWriter { return u.to }
+
+// In shadow mode a request that an outer stage would have refused would not have
+// reached the inner ones.
+func TestShadowSparesInnerStages(t *testing.T) {
+	g := newGuard(t, guard.Config{Limit: tokens(1), Shadow: true})
+	route := newRoute(t, g, "r", guard.RouteConfig{Limit: tokens(5)})
+	h := g.Handler(route.Handler(ok))
+	require.Equal(t, 10, admitted(h, "", 10))
+	require.NoError(t, g.Tune(func(c *guard.Config) { c.Shadow, c.Limit = false, guard.Limit{} }))
+	assert.Equal(t, 4, admitted(h, "", 10))
+}
+
+// Guarantee 4: a client for whom the table has no room is told the wait of the
+// bucket that it will draw from.
+func TestGuarantee4KnowsOverflow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(t, guard.Config{Clients: []guard.ClientLimit{
+			{Limit: guard.Limit{Rate: 1, Burst: 1}, Key: func(*http.Request) string { return "all" }},
+			{Limit: guard.Limit{Rate: 1.0 / 60, Burst: 1}, Key: byHeader, MaxKeys: 1},
+		}})
+		h := g.Handler(ok)
+		for _, client := range []string{"a", "b"} { // "a" has the table, "b" drains overflow
+			require.Equal(t, http.StatusNoContent, ask(h, client).Code)
+			time.Sleep(time.Second)
+		}
+		require.Equal(t, http.StatusServiceUnavailable, ask(h, "b").Code)
+		w := ask(h, "c")
+		require.Equal(t, "59", w.Header().Get("Retry-After"))
+		time.Sleep(59 * time.Second)
+		require.Equal(t, http.StatusNoContent, ask(h, "c").Code)
+	})
+}

@@ -17,7 +17,7 @@ type shard[K comparable] struct {
 	slots []slot[K]
 	heap  []entry
 
-	_ [24]byte // shards do not share a cache line
+	_ [56]byte // up to 128 bytes, so that shards do not share a cache line
 }
 
 type slot[K comparable] struct {
@@ -55,7 +55,7 @@ func (s *shard[K]) raised(i int32) {
 // forgetOne forgets a key whose bucket is full, if there is one. brim is the
 // mark of a full bucket.
 func (s *shard[K]) forgetOne(brim sum) bool {
-	if math.Float64frombits(s.top.Load()) < brim.hi {
+	if !s.mayForget(brim) {
 		return false
 	}
 	s.mu.Lock()
@@ -75,6 +75,11 @@ func (s *shard[K]) forgetOne(brim sum) bool {
 		s.down(0)
 	}
 	return false
+}
+
+// mayForget reports whether a bucket may be full, without the lock.
+func (s *shard[K]) mayForget(brim sum) bool {
+	return math.Float64frombits(s.top.Load()) >= brim.hi
 }
 
 // forget removes the slot at the top of the heap. The caller holds mu.

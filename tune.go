@@ -30,8 +30,8 @@ func (c Config) clone() Config {
 
 // Tune changes the configuration while the server runs. f is given a copy of the
 // present one to change. The result is validated whole, also against the Cost of
-// every route, and then takes effect in one step; on an error, which names the
-// field and its value, nothing changes. Buckets keep their tokens.
+// every route, and then takes effect, each bucket in one step; on an error, which
+// names the field and its value, nothing changes. Buckets keep their tokens.
 //
 // No lock is held while f runs. It may run again if another change comes
 // between, so it must do nothing but change its argument. Logger, the number of

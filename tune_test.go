@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -185,7 +186,7 @@ func TestGuarantee7ConcurrentTunes(t *testing.T) {
 		wg.Go(func() {
 			for range 100 {
 				assert.NoError(t, g.Tune(func(c *guard.Config) { c.Limit.Burst++; c.Limit.Rate++ }))
-				assert.NoError(t, route.Tune(func(c *guard.RouteConfig) { c.Limit.Burst++; c.Concurrency.Max++ }))
+				assert.NoError(t, route.Tune(func(c *guard.RouteConfig) { c.Limit.Burst++; runtime.Gosched(); c.Concurrency.Max++ }))
 				ask(h, "a")
 				c := g.Config()
 				assert.EqualValues(t, c.Limit.Burst, c.Limit.Rate)

@@ -71,12 +71,13 @@ func (l *Limiter) join(ctx context.Context, n int) (*waiter, error) {
 	if l.waiters.Len() == 0 && l.allow(now, n) {
 		return nil, nil
 	}
-	wait := l.wait(now, n, l.queued())
+	wait := l.wait(now, n, l.queued)
 	if hasDeadline && (wait == never || wait >= time.Until(deadline)) {
 		return nil, &RefusedError{also: context.DeadlineExceeded, wait: wait}
 	}
 	w := &waiter{n: n, wake: make(chan struct{}, 1)}
 	w.place = l.waiters.PushBack(w)
+	l.queued += float64(n)
 	l.next.Store(0) // it was reckoned without w
 	return w, nil
 }
@@ -104,7 +105,7 @@ func (l *Limiter) leave(w *waiter) {
 	if w.done && w.err == nil {
 		l.bucket.AllowN(l.at(now), -w.n)
 	} else if !w.done {
-		l.waiters.Remove(w.place)
+		l.remove(w)
 	}
 	l.reopen(now)
 }
@@ -136,7 +137,7 @@ func (l *Limiter) dismiss() {
 
 // finish ends the wait of w. The caller holds mu.
 func (l *Limiter) finish(w *waiter, err error) {
-	l.waiters.Remove(w.place)
+	l.remove(w)
 	w.done, w.err = true, err
 	w.signal()
 }
@@ -148,12 +149,13 @@ func (l *Limiter) nudge() {
 	}
 }
 
-// queued returns how many tokens those who wait are to get. The caller holds mu.
-func (l *Limiter) queued() (n float64) {
-	for e := l.waiters.Front(); e != nil; e = e.Next() {
-		n += float64(e.Value.(*waiter).n)
+// remove takes w out of the queue. The caller holds mu.
+func (l *Limiter) remove(w *waiter) {
+	l.waiters.Remove(w.place)
+	l.queued -= float64(w.n)
+	if l.waiters.Len() == 0 {
+		l.queued = 0 // what rounding may have left
 	}
-	return n
 }
 
 // tooMany is the error for an n that can never be had. The caller holds mu.

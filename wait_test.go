@@ -163,3 +163,44 @@ func TestWaitPaces(t *testing.T) {
 		}
 	})
 }
+
+// Who is served at the very moment he leaves gives back what he got.
+func TestLeavingGivesBackWhatCameTooLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for range 100 {
+			lim := newLimiter(t, 0, 1)
+			requireTaken(t, lim, 1)
+			ctx, cancel := context.WithCancel(t.Context())
+			result := waits(ctx, lim, 1)
+			lim.Return(1) // the waiter is served, but has not run yet
+			cancel()
+			_, err, done := result()
+			require.True(t, done)
+			if err == nil {
+				require.Zero(t, lim.Tokens())
+			} else {
+				require.ErrorIs(t, err, context.Canceled)
+				require.EqualValues(t, 1, lim.Tokens())
+			}
+		}
+	})
+}
+
+// A Take beside many who wait does not walk their queue.
+func TestManyWaiters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lim := newLimiter(t, 1, 10)
+		requireTaken(t, lim, 10)
+		ctx, cancel := context.WithCancel(t.Context())
+		for range 2000 {
+			go func() { _ = lim.Wait(ctx, 3) }()
+		}
+		synctest.Wait()
+		for range 2000 {
+			requireRefused(t, lim, 1, 6001*time.Second)
+		}
+		cancel()
+		synctest.Wait()
+		requireRefused(t, lim, 1, time.Second)
+	})
+}

@@ -63,6 +63,7 @@ func run(addr string) error {
 	case err := <-failed:
 		return err
 	case <-stop.Done():
+		cancelStop() // a second Ctrl-C ends it at once
 	}
 	fmt.Println("draining")
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
