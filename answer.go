@@ -17,15 +17,21 @@ func (t *tuned) answer(r *http.Request, err error) Error {
 	var refused *RefusedError
 	var tooLarge *http.MaxBytesError
 	switch {
-	case errors.As(err, &own) && own != nil && own.Status >= 400 && own.Status <= 599:
-		return *own
+	case errors.As(err, &own) && own != nil:
+		if own.Status >= 400 && own.Status <= 599 {
+			return *own
+		}
 	case errors.As(err, &refused) && refused != nil:
 		return t.refusal(refused)
 	case errors.As(err, &tooLarge) && tooLarge != nil:
-		return Error{
+		e := Error{
 			Status: http.StatusRequestEntityTooLarge,
 			Detail: fmt.Sprintf("The request body is larger than %d bytes.", tooLarge.Limit),
 		}
+		if r.ProtoMajor == 1 { // the rest of the body is not worth reading; net/http knows that only of its own writer
+			e.Header = http.Header{"Connection": {"close"}}
+		}
+		return e
 	case errors.Is(err, context.DeadlineExceeded) && errors.Is(r.Context().Err(), context.DeadlineExceeded):
 		return Error{
 			Status: t.status.Overloaded,

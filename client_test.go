@@ -24,7 +24,7 @@ import (
 // in a header ("": the default one).
 func behind(tb testing.TB, header string) *guard.Guard {
 	tb.Helper()
-	return guardOf(tb, guard.Config{
+	return newGuard(tb, guard.Config{
 		TrustedProxies:  []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
 		ForwardedHeader: header,
 	})
@@ -51,7 +51,7 @@ func requireIP(tb testing.TB, g *guard.Guard, r *http.Request, want string) {
 }
 
 func TestClientIPOfPeer(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	for _, test := range []struct{ name, peer, want string }{
 		{"IPv4", "192.0.2.1:4711", "192.0.2.1"},
 		{"IPv4 without port", "192.0.2.1", "192.0.2.1"},
@@ -95,7 +95,7 @@ func TestClientIPOfPeer(t *testing.T) {
 }
 
 func TestClientIPBelievesNobodyByDefault(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	for _, header := range []string{"X-Forwarded-For", "Forwarded", "X-Real-Ip"} {
 		requireIP(t, g, from("10.0.0.1:1", header, "203.0.113.9"), "10.0.0.1")
 		requireIP(t, g, from("", header, "203.0.113.9"), "")
@@ -282,7 +282,7 @@ func TestTrustedProxies(t *testing.T) {
 		{"192.0.2.0/24", "@", false},
 	} {
 		t.Run(test.prefix+" "+test.peer, func(t *testing.T) {
-			g := guardOf(t, guard.Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix(test.prefix)}})
+			g := newGuard(t, guard.Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix(test.prefix)}})
 			got := g.ClientIP(from(test.peer, "X-Forwarded-For", "203.0.113.9")) == netip.MustParseAddr("203.0.113.9")
 			assert.Equal(t, test.want, got)
 		})
@@ -309,7 +309,7 @@ func TestTrustedProxiesErrorsNameFieldAndValue(t *testing.T) {
 			require.ErrorContains(t, err, "TrustedProxies[1]")
 			require.ErrorContains(t, err, test.value)
 
-			g := guardOf(t, guard.Config{})
+			g := newGuard(t, guard.Config{})
 			err = g.Tune(func(c *guard.Config) { c.TrustedProxies = []netip.Prefix{test.prefix} })
 			require.ErrorContains(t, err, "TrustedProxies[0]")
 			require.ErrorContains(t, err, test.value)
@@ -332,7 +332,7 @@ func sameClient(t *testing.T, c guard.Config, a, b *http.Request) bool {
 	for i := range c.Clients {
 		c.Clients[i].Limit = guard.Limit{Burst: 1} // for ever
 	}
-	h := guardOf(t, c).Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	h := newGuard(t, c).Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	var codes [2]int
 	for i, r := range []*http.Request{a, b} {
 		w := httptest.NewRecorder()
@@ -517,12 +517,11 @@ func bytesOf(f func()) uint64 {
 }
 
 var (
-	trustedV4      = net.IPNet{IP: net.IP{10, 0, 0, 0}, Mask: net.CIDRMask(8, 32)}
-	trustedV6      = net.IPNet{IP: net.ParseIP("fd00::"), Mask: net.CIDRMask(8, 128)}
-	ipWithPort     = regexp.MustCompile(`^(?s)(?:\[(.*)\](?::([0-9]+))?|([^:]*):([0-9]+))$`)
-	ipWithZone     = regexp.MustCompile(`^(?s)([^%]*:[^%]*)%.+$`)
-	ipv4InBrackets = regexp.MustCompile(`\[[0-9.]*\]`)
-	plainZone      = regexp.MustCompile(`^(?:[^\[\]%]*%[0-9A-Za-z._-]+|\[[^\[\]%]*%[0-9A-Za-z._-]+\](?::.*)?)$`)
+	trustedV4  = net.IPNet{IP: net.IP{10, 0, 0, 0}, Mask: net.CIDRMask(8, 32)}
+	trustedV6  = net.IPNet{IP: net.ParseIP("fd00::"), Mask: net.CIDRMask(8, 128)}
+	ipWithPort = regexp.MustCompile(`^(?:\[([^\]]*:[^\]]*)\](?::([0-9]+))?|([^:]*):([0-9]+))$`)
+	ipWithZone = regexp.MustCompile(`^(?s)([^%]*:[^%]*)%.+$`)
+	plainZone  = regexp.MustCompile(`^(?:[^\[\]%]*%[0-9A-Za-z._-]+|\[[^\[\]%]*%[0-9A-Za-z._-]+\](?::.*)?)$`)
 )
 
 // oracleHop parses an address with an optional port; nil if it is none.
@@ -541,10 +540,10 @@ func oracleHop(s string) net.IP {
 	return net.ParseIP(s)
 }
 
-// oracleKnows reports whether the rules say what a hop is worth: IPv4 in brackets
-// and a zone of odd characters may pass or not.
+// oracleKnows reports whether the rules say what a hop is worth: a zone of odd
+// characters may pass or not.
 func oracleKnows(hop string) bool {
-	return !ipv4InBrackets.MatchString(hop) && (!strings.Contains(hop, "%") || plainZone.MatchString(hop))
+	return !strings.Contains(hop, "%") || plainZone.MatchString(hop)
 }
 
 func oracleTrusts(ip net.IP) bool {

@@ -99,7 +99,7 @@ type Error struct {
 	// positive.
 	RetryAfter time.Duration
 	// Header is added to the response's header, replacing fields of the same
-	// name, but for those that belong to the body, and Retry-After.
+	// name. Fields that describe a body, and Retry-After, are left out.
 	Header http.Header
 	// Err is the cause. The client never sees it; the log does, for a status of
 	// 500 and above.

@@ -75,7 +75,7 @@ func requireAnswer(tb testing.TB, g *guard.Guard, r *http.Request, err error, st
 func newRequest() *http.Request { return problemRequest(http.MethodGet, "/visits", asJSON) }
 
 func TestErrorConstructors(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	for _, test := range []struct {
 		err    *guard.Error
 		status int
@@ -106,7 +106,7 @@ func TestErrorMatches(t *testing.T) {
 }
 
 func TestWriteErrorFindsWrappedErrors(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	m := requireAnswer(t, g, newRequest(), fmt.Errorf("visits: %w", guard.NotFound("No such visit.")), http.StatusNotFound, "not-found")
 	assert.Equal(t, "No such visit.", m.Detail)
 	requireAnswer(t, g, newRequest(), errors.Join(errors.New("a"), guard.NotFound("")), http.StatusNotFound, "not-found")
@@ -115,7 +115,7 @@ func TestWriteErrorFindsWrappedErrors(t *testing.T) {
 }
 
 func TestWriteErrorOfInvalidStatus(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	for _, status := range []int{0, -1, 1, 99, 100, 200, 204, 301, 304, 399, 600, 999, 1000, 1 << 30} {
 		m := requireAnswer(t, g, newRequest(), &guard.Error{Status: status, Code: "own", Detail: "own"}, http.StatusInternalServerError, "internal")
 		assert.Equal(t, http.StatusInternalServerError, m.Status)
@@ -141,7 +141,7 @@ func TestWriteErrorOfTypedNil(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var book logbook
-			g := guardOf(t, guard.Config{Logger: book.logger()})
+			g := newGuard(t, guard.Config{Logger: book.logger()})
 			requireAnswer(t, g, newRequest(), err, http.StatusInternalServerError, "internal")
 			for _, line := range book.lines(t) {
 				assert.Equal(t, "guard: unexpected error", line["msg"])
@@ -149,12 +149,12 @@ func TestWriteErrorOfTypedNil(t *testing.T) {
 		})
 	}
 	w := httptest.NewRecorder()
-	guardOf(t, guard.Config{}).WriteError(w, newRequest(), nil)
+	newGuard(t, guard.Config{}).WriteError(w, newRequest(), nil)
 	assert.Equal(t, http.StatusInternalServerError, w.Code)
 }
 
 func TestUnauthorizedQuotesTheRealm(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	for realm, want := range map[string]string{
 		"visits":    `Basic realm="visits"`,
 		"":          `Basic realm=""`,
@@ -171,7 +171,7 @@ func TestUnauthorizedQuotesTheRealm(t *testing.T) {
 }
 
 func TestUnauthorizedAlwaysChallenges(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	challenges := func(e *guard.Error) []string {
 		w := httptest.NewRecorder()
 		g.WriteError(w, newRequest(), e)
@@ -185,7 +185,7 @@ func TestUnauthorizedAlwaysChallenges(t *testing.T) {
 
 // A realm cannot add a field to the header.
 func TestUnauthorizedRealmCannotBreakTheLine(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	s := httptest.NewServer(g.HandlerFunc(func(http.ResponseWriter, *http.Request) error {
 		return guard.Unauthorized("x\r\nX-Evil: 1\n\n<p>", "")
 	}))
@@ -201,7 +201,7 @@ func TestUnauthorizedRealmCannotBreakTheLine(t *testing.T) {
 
 // One error value may be the answer to any number of requests at once.
 func TestErrorIsSharedSafely(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	shared := guard.Unauthorized("visits", "Who are you?")
 	var wait sync.WaitGroup
 	for range 8 {
@@ -218,7 +218,7 @@ func TestErrorIsSharedSafely(t *testing.T) {
 }
 
 func TestWriteErrorOfMaxBytes(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	read := func(wrap string) http.Handler {
 		return g.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 			_, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 10))
@@ -262,7 +262,7 @@ func TestErrorTextIsNeverInABody(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, format := range everyFormat {
 				var book logbook
-				g := guardOf(t, guard.Config{Logger: book.logger()})
+				g := newGuard(t, guard.Config{Logger: book.logger()})
 				w := problemFor(t, g, format, "/", test.err)
 				for _, word := range []string{"SELECT", "db7", "handler", "refused"} {
 					assert.NotContains(t, w.Body.String(), word)
@@ -276,7 +276,7 @@ func TestErrorTextIsNeverInABody(t *testing.T) {
 
 func TestPanicTextIsNeverInABody(t *testing.T) {
 	var book logbook
-	g := guardOf(t, guard.Config{Logger: book.logger(), Support: "the operators"})
+	g := newGuard(t, guard.Config{Logger: book.logger(), Support: "the operators"})
 	h := g.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("db7.internal is gone") }))
 	for _, format := range everyFormat {
 		w := httptest.NewRecorder()
@@ -309,7 +309,7 @@ func TestWriteErrorLogs(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var book logbook
 			w := httptest.NewRecorder()
-			guardOf(t, guard.Config{Logger: book.logger()}).WriteError(w, newRequest(), test.err)
+			newGuard(t, guard.Config{Logger: book.logger()}).WriteError(w, newRequest(), test.err)
 			lines := book.lines(t)
 			if test.level == "" {
 				assert.Empty(t, lines)
@@ -339,7 +339,7 @@ func TestWriteErrorOfClientThatIsGone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var book logbook
-			g := guardOf(t, guard.Config{Logger: book.logger()})
+			g := newGuard(t, guard.Config{Logger: book.logger()})
 			g.WriteError(untouched{t}, newRequest().WithContext(ctx), err)
 			g.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return err }).ServeHTTP(untouched{t}, newRequest().WithContext(ctx))
 			lines := book.lines(t)
@@ -357,7 +357,7 @@ func TestWriteErrorOfClientThatIsGone(t *testing.T) {
 func TestWriteErrorOfContexts(t *testing.T) {
 	expired, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
 	defer cancel()
-	g := guardOf(t, guard.Config{Status: guard.Statuses{Overloaded: http.StatusTooManyRequests}})
+	g := newGuard(t, guard.Config{Status: guard.Statuses{Overloaded: http.StatusTooManyRequests}})
 	late := newRequest().WithContext(expired)
 
 	m := requireAnswer(t, g, late, fmt.Errorf("query: %w", context.DeadlineExceeded), http.StatusTooManyRequests, "overloaded")
@@ -372,7 +372,7 @@ func TestWriteErrorOfContexts(t *testing.T) {
 // What has begun is not rewritten: the connection is aborted.
 func TestGuarantee5ErrorAfterTheResponseHasBegun(t *testing.T) {
 	var book logbook
-	g := guardOf(t, guard.Config{Logger: book.logger()})
+	g := newGuard(t, guard.Config{Logger: book.logger()})
 	for _, err := range []error{io.ErrUnexpectedEOF, guard.NotFound("none")} {
 		book.Reset()
 		w := httptest.NewRecorder()
@@ -410,7 +410,7 @@ func TestRefusedErrorOfWait(t *testing.T) {
 		assert.Equal(t, guard.ErrLimited, refused.Unwrap())
 		assert.Equal(t, "guard: rate limited: retry after 10s", refused.Error())
 
-		g := guardOf(t, guard.Config{})
+		g := newGuard(t, guard.Config{})
 		m := requireAnswer(t, g, newRequest(), fmt.Errorf("handler: %w", err), http.StatusServiceUnavailable, "rate-limited")
 		assert.Equal(t, int64(10), m.RetryAfter)
 
@@ -466,7 +466,7 @@ func TestRefusals(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					config := test.config
 					config.Status = statuses
-					g := guardOf(t, config)
+					g := newGuard(t, config)
 					w := test.refuse(g)
 
 					want := http.StatusServiceUnavailable

@@ -134,8 +134,8 @@ func parseRange(s string) (r mediaRange, quality int, ok bool) {
 
 // parseQuality parses a weight (RFC 9110, 12.4.2) into thousandths.
 func parseQuality(s string) (int, bool) {
-	whole, decimals, dot := strings.Cut(s, ".")
-	if len(decimals) > 3 || whole != "0" && whole != "1" || dot && len(s) > 5 {
+	whole, decimals, _ := strings.Cut(s, ".")
+	if len(decimals) > 3 || whole != "0" && whole != "1" {
 		return 0, false
 	}
 	q := int(whole[0]-'0') * 1000

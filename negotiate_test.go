@@ -1,7 +1,6 @@
 package guard_test
 
 import (
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -38,19 +37,8 @@ func formatFor(tb testing.TB, g *guard.Guard, accept ...string) string {
 	return w.Header().Get("Content-Type")
 }
 
-// guardOf returns a guard that logs nothing, unless c has a logger.
-func guardOf(tb testing.TB, c guard.Config) *guard.Guard {
-	tb.Helper()
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	g, err := guard.New(c)
-	require.NoError(tb, err)
-	return g
-}
-
 func TestNegotiate(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	for _, test := range []struct {
 		name   string
 		accept []string
@@ -195,7 +183,7 @@ func TestNegotiate(t *testing.T) {
 
 // What a client sends costs work in proportion to its length, and no memory.
 func TestNegotiateHugeHeader(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	usual := allocsOfError(g, "application/json, text/plain, */*")
 	for name, accept := range map[string]string{
 		"elements":        strings.Repeat("text/html;q=0.1,", 1<<14),
@@ -230,7 +218,7 @@ func FuzzNegotiate(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	g := guardOf(f, guard.Config{})
+	g := newGuard(f, guard.Config{})
 	f.Fuzz(func(t *testing.T, header string) {
 		lines := strings.Split(header, "\n")
 		want, defined := oracleFormat(lines)

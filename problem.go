@@ -88,7 +88,9 @@ func writeProblem(w http.ResponseWriter, r *http.Request, e *Error, requestID st
 		}
 	}
 	for name, values := range e.Header {
-		h[http.CanonicalHeaderKey(name)] = append([]string(nil), values...)
+		if name = http.CanonicalHeaderKey(name); name == "Set-Cookie" || !slices.Contains(replaced, name) {
+			h[name] = slices.Clone(values)
+		}
 	}
 	// One allocation for all the values, of which none can grow into the next.
 	values := [...]string{contentTypes[f], strconv.Itoa(len(body)), "no-store", "nosniff", p.requestID, "Accept", ""}

@@ -273,7 +273,7 @@ var hostileTexts = map[string]string{
 }
 
 func TestProblemIsWellFormedWhateverTheDetail(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	for name, text := range hostileTexts {
 		t.Run(name, func(t *testing.T) {
 			requireProblem(t, g, "/", guard.Error{Status: http.StatusBadRequest, Code: "bad-request", Detail: text})
@@ -282,7 +282,7 @@ func TestProblemIsWellFormedWhateverTheDetail(t *testing.T) {
 }
 
 func TestProblemIsWellFormedWhateverTheCode(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	for name, text := range hostileTexts {
 		t.Run(name, func(t *testing.T) {
 			requireProblem(t, g, "/", guard.Error{Status: http.StatusConflict, Code: text, RetryAfter: time.Minute})
@@ -291,7 +291,7 @@ func TestProblemIsWellFormedWhateverTheCode(t *testing.T) {
 }
 
 func TestProblemIsWellFormedWhateverThePath(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	for name, text := range hostileTexts {
 		t.Run(name, func(t *testing.T) {
 			requireProblem(t, g, "/"+text, guard.Error{Status: http.StatusNotFound, Code: "not-found"})
@@ -302,7 +302,7 @@ func TestProblemIsWellFormedWhateverThePath(t *testing.T) {
 func TestProblemIsWellFormedWhateverTheSupport(t *testing.T) {
 	for name, text := range hostileTexts {
 		t.Run(name, func(t *testing.T) {
-			g := guardOf(t, guard.Config{Support: text})
+			g := newGuard(t, guard.Config{Support: text})
 			for _, format := range everyFormat {
 				body := problemFor(t, g, format, "/", io.ErrUnexpectedEOF).Body.String()
 				const before, after = "Please forward the logs of this request to ", "."
@@ -325,7 +325,7 @@ func TestProblemIsWellFormedWhateverTheSupport(t *testing.T) {
 
 // A body says nothing else: these are whole.
 func TestProblemBodies(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	err := &guard.Error{Status: http.StatusServiceUnavailable, Detail: "Come back later.", RetryAfter: 1500 * time.Millisecond}
 	for format, want := range map[string]string{
 		asJSON: `{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"Come back later.","instance":"/visits/7",` +
@@ -347,7 +347,7 @@ func TestProblemBodies(t *testing.T) {
 }
 
 func TestProblemLeavesEmptyMembersOut(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	err := &guard.Error{Status: http.StatusConflict}
 	assert.JSONEq(t, `{"type":"about:blank","title":"Conflict","status":409,"instance":"/","code":"conflict","requestId":"id-1"}`,
 		problemFor(t, g, asJSON, "/", err).Body.String())
@@ -362,7 +362,7 @@ func TestProblemLeavesEmptyMembersOut(t *testing.T) {
 }
 
 func TestProblemInstance(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	for name, test := range map[string]struct {
 		url  *url.URL
 		want string
@@ -389,7 +389,7 @@ func TestProblemInstance(t *testing.T) {
 }
 
 func TestProblemCodes(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	for status, want := range map[int]string{
 		400: "bad-request", 401: "unauthorized", 403: "forbidden", 404: "not-found", 405: "method-not-allowed", 409: "conflict",
 		413: "request-entity-too-large", 418: "im-a-teapot", 429: "too-many-requests", 499: "error",
@@ -404,7 +404,7 @@ func TestProblemCodes(t *testing.T) {
 }
 
 func TestProblemTitles(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	for status := 400; status <= 599; status++ {
 		want := http.StatusText(status)
 		if want == "" {
@@ -418,7 +418,7 @@ func TestProblemTitles(t *testing.T) {
 }
 
 func TestGuarantee4RetryAfter(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	for _, test := range []struct {
 		wait time.Duration
 		want int64 // 0: none
@@ -459,7 +459,7 @@ func TestGuarantee4RetryAfter(t *testing.T) {
 }
 
 func TestProblemVary(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	for _, test := range []struct {
 		name         string
 		before, want []string
@@ -490,7 +490,7 @@ func TestProblemVary(t *testing.T) {
 }
 
 func TestProblemReplacesTheHeaderOfWhatItReplaces(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	for _, format := range everyFormat {
 		w := httptest.NewRecorder()
 		for name, value := range map[string]string{
@@ -504,6 +504,9 @@ func TestProblemReplacesTheHeaderOfWhatItReplaces(t *testing.T) {
 			w.Header().Add(name, value)
 			w.Header().Add(name, value)
 		}
+		for _, name := range []string{"ETag", "set-cookie", "content-encoding", http.TrailerPrefix + "X-Sum"} {
+			w.Header()[name] = []string{"set directly"}
+		}
 		g.WriteError(w, problemRequest(http.MethodGet, "/", format), guard.NotFound("none"))
 		requireHeader(t, w, format)
 		assert.Equal(t, []string{strconv.Itoa(w.Body.Len())}, w.Header()["Content-Length"])
@@ -516,13 +519,13 @@ func TestProblemReplacesTheHeaderOfWhatItReplaces(t *testing.T) {
 }
 
 func TestProblemHeader(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	links := []string{"</a>", "</b>"}
 	e := &guard.Error{
 		Status: http.StatusMethodNotAllowed,
 		Header: http.Header{
 			"Allow": {"GET, HEAD"}, "link": links, "X-NEW": {"1"}, "Set-Cookie": {"session=; Max-Age=0"},
-			"Content-Type": {"image/png"}, "Content-Length": {"3"}, "Cache-Control": {"public"}, "X-Request-Id": {"other"},
+			"Content-Type": {"image/png"}, "Content-Length": {"3"}, "Cache-Control": {"public"}, "X-Request-Id": {"other"}, "Retry-After": {"5"},
 		},
 	}
 	w := httptest.NewRecorder()
@@ -534,6 +537,7 @@ func TestProblemHeader(t *testing.T) {
 	requireHeader(t, w, asText)
 	h := w.Header()
 	assert.Equal(t, []string{strconv.Itoa(w.Body.Len())}, h["Content-Length"], "what describes the body cannot be changed")
+	assert.NotContains(t, h, "Retry-After", "only what the body says too")
 	assert.Equal(t, []string{"GET, HEAD"}, h["Allow"], "it replaces")
 	assert.Equal(t, []string{"</a>", "</b>"}, h["Link"], "names in any case")
 	assert.Equal(t, []string{"1"}, h["X-New"])
@@ -548,7 +552,7 @@ func TestProblemHeader(t *testing.T) {
 
 // A middleware may edit what the header says before it is sent.
 func TestProblemHeaderValuesAreApart(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	err := &guard.Error{Status: http.StatusServiceUnavailable, RetryAfter: time.Second}
 	header := func() http.Header {
 		h := problemFor(t, g, asJSON, "/", err).Header()
@@ -571,7 +575,7 @@ func TestProblemHeaderValuesAreApart(t *testing.T) {
 }
 
 func TestProblemOfHEAD(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	err := guard.Unauthorized("visits", "Who are you?")
 	err.RetryAfter = time.Second
 	for _, format := range everyFormat {
@@ -600,7 +604,7 @@ func (k *keeper) Write(b []byte) (int, error) {
 
 // What one client is told never gets into what another one is sent.
 func TestProblemBodyIsLeftAloneAfterAFailedWrite(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	for range 20 {
 		k := &keeper{ResponseRecorder: httptest.NewRecorder()}
 		g.WriteError(k, problemRequest(http.MethodGet, "/", asText), guard.NotFound("for the first"))
@@ -612,7 +616,7 @@ func TestProblemBodyIsLeftAloneAfterAFailedWrite(t *testing.T) {
 }
 
 func TestProblemBodiesAreApart(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	var wait sync.WaitGroup
 	for i := range 8 {
 		wait.Go(func() {
@@ -638,7 +642,7 @@ func FuzzProblem(f *testing.F) {
 		}
 	}
 	f.Add("", "", "", int64(math.MaxInt64), uint8(199))
-	g := guardOf(f, guard.Config{})
+	g := newGuard(f, guard.Config{})
 	f.Fuzz(func(t *testing.T, detail, code, path string, retry int64, status uint8) {
 		if code == "" {
 			code = "code"

@@ -103,7 +103,7 @@ func TestRequestIDOfRequestWithoutHeader(t *testing.T) {
 // The id that the client sees in the body is the one on the header, and the one
 // that the handler got.
 func TestRequestIDIsTheSameEverywhere(t *testing.T) {
-	g := guardOf(t, guard.Config{})
+	g := newGuard(t, guard.Config{})
 	for name, sent := range map[string]string{"kept": "abc-123", "replaced": "not valid", "fresh": ""} {
 		t.Run(name, func(t *testing.T) {
 			var handlers string
