@@ -43,12 +43,14 @@ func Unlimited() Limit { return Limit{Rate: rate.Inf} }
 // but Wait, and all are safe for concurrent use.
 type Limiter struct {
 	start time.Time // instants below are nanoseconds since start, by the monotonic clock
-
-	// A block of tokens that was checked out of the bucket, to be spent without
-	// the lock: its expiry in units of 2^blockUnit ns, and its count.
-	block atomic.Uint64
 	// Before this instant no single token can be had; always: the limit is off.
 	next atomic.Int64
+	// A block of tokens has been checked out of the bucket, to be spent without
+	// the lock: until this instant (0: there is none) as many as are left.
+	until atomic.Int64
+	_     [64]byte // everybody reads the above and writes the below
+	left  atomic.Int64
+	_     [64]byte
 
 	mu       sync.Mutex    // guards the fields below
 	bucket   *rate.Limiter // the bucket of record
@@ -56,18 +58,14 @@ type Limiter struct {
 	far      float64 // how many tokens take as long as a Duration can hold
 	life     int64   // of a block, in nanoseconds
 	out      int     // tokens in the block at check-out; 0: no block is out
-	outUntil int64   // when that block expires
 	lastTake int64   // when tokens were last taken under the lock
 	waiters  list.List
 	queued   float64 // tokens that the waiters are to get
 }
 
 const (
-	blockUnit  = 12 // 4.096 µs, so that the word lasts for years of uptime
-	blockCount = 18 // bits of the word that hold the count
-	blockMax   = 1<<blockCount - 1
 	blockLife  = int64(time.Millisecond)
-	blockAge   = int64(1)<<(64-blockCount+blockUnit-1) - blockLife // 4.5 years: after that, every Take locks
+	blockShort = int64(10 * time.Microsecond) // not worth the trouble
 
 	always  = math.MinInt64
 	never   = time.Duration(-1)
@@ -105,15 +103,13 @@ func (l *Limiter) Take(n int) (wait time.Duration, ok bool) {
 	if next == always {
 		return 0, true
 	}
-	if w := l.block.Load(); n == 1 && (next != 0 || w&blockMax != 0) {
+	if expiry := l.until.Load(); n == 1 && (next != 0 || expiry != 0) {
 		now := l.now()
 		if now < next {
 			return until(now, next), false
 		}
-		for ; spendable(w, now); w = l.block.Load() {
-			if l.block.CompareAndSwap(w, w-1) {
-				return 0, true
-			}
+		if now < expiry && l.left.Add(-1) >= 0 {
+			return 0, true
 		}
 	}
 	l.mu.Lock()
@@ -221,9 +217,10 @@ func (l *Limiter) settle() (now int64, busy bool) {
 	if l.out == 0 {
 		return l.now(), false
 	}
-	spent := l.out - int(l.block.Swap(0)&blockMax)
-	now = l.now() // not before the swap: until then others may have spent
-	t := l.at(min(now, l.outUntil))
+	expiry := l.until.Swap(0)
+	spent := l.out - int(max(l.left.Swap(0), 0)) // below 0, so many found nothing left
+	now = l.now()                                // not before the swap: until then others may have spent
+	t := l.at(min(now, expiry))
 	l.bucket.AllowN(t, -l.out)
 	l.bucket.AllowN(t, spent)
 	l.out = 0
@@ -232,21 +229,20 @@ func (l *Limiter) settle() (now int64, busy bool) {
 
 // checkOut moves what the bucket holds into a block, to be spent without the
 // lock. The caller holds mu and has settled.
+//
+// Who has read the clock before one block expired may spend from the next: that
+// counts as spent when the block was checked out, which lies within his call.
 func (l *Limiter) checkOut(now int64) {
-	expiry := (now + l.life) >> blockUnit
-	if now < 0 || now > blockAge || expiry == now>>blockUnit {
+	if l.life < blockShort {
 		return
 	}
-	n := int(min(l.bucket.TokensAt(l.at(now)), blockMax))
+	n := int(min(l.bucket.TokensAt(l.at(now)), math.MaxInt32))
 	if n < 1 || !l.bucket.AllowN(l.at(now), n) {
 		return
 	}
-	l.out, l.outUntil = n, expiry<<blockUnit
-	l.block.Store(uint64(expiry)<<blockCount | uint64(n)) //nolint:gosec // neither is negative
-}
-
-func spendable(word uint64, now int64) bool {
-	return word&blockMax != 0 && now>>blockUnit < int64(word>>blockCount)
+	l.out = n
+	l.left.Store(int64(n))
+	l.until.Store(now + l.life)
 }
 
 // allow takes n tokens from the bucket of record. The caller holds mu and has
