@@ -23,13 +23,6 @@ type draw struct {
 	need    int          // what the request takes as a whole, outer stages included
 }
 
-// The fate of what a stage has taken is decided once, by its inner stages.
-const (
-	undecided int32 = iota
-	kept            // an inner stage was admitted, so there was work
-	returned        // an inner stage was refused
-)
-
 // taken is what a stage takes besides tokens of the guard's own limiter.
 type taken struct {
 	route  *Route // in whose flight the request is, or nil
@@ -65,7 +58,7 @@ func (rec *recorder) admit(t *tuned, rt *Route, r *http.Request) *RefusedError {
 			return rec.refuse(refusedLimited, rec.planned(), wait, cost)
 		}
 	}
-	rec.extra, rec.cost = extra, before+extra
+	rec.took, rec.paid = extra, before+extra
 	if own != nil {
 		if !rt.inFlight.enter(own.max) {
 			return rec.refuse(refusedOverloaded, rec.planned(), never, cost)
@@ -77,9 +70,6 @@ func (rec *recorder) admit(t *tuned, rt *Route, r *http.Request) *RefusedError {
 			return rec.refuse(refusedOverloaded, rec.planned(), never, cost)
 		}
 		rec.inFlight = true
-	}
-	for o := rec.outer; o != nil; o = o.outer {
-		o.fate.CompareAndSwap(undecided, kept)
 	}
 	return nil
 }
@@ -119,13 +109,13 @@ func (rec *recorder) refuse(kind refusal, draws int, wait time.Duration, cost in
 	rec.leaveFlight()
 	rec.giveBack(draws)
 	for o := rec.outer; o != nil; o = o.outer {
-		if o.fate.CompareAndSwap(undecided, returned) {
+		if o.account.CompareAndSwap(0, returned) {
 			o.giveBack(o.planned())
 		}
 	}
-	rec.fate.Store(returned)
+	rec.account.Store(returned)
 	for s := rec; s != nil && limited; s = s.outer {
-		cost = max(cost, s.cost)
+		cost = max(cost, s.paid)
 		for i := range s.planned() {
 			wait = later(wait, s.draws[i].wait())
 		}
@@ -142,18 +132,42 @@ func (rec *recorder) giveBack(draws int) {
 	for i := range draws {
 		rec.draws[i].giveBack()
 	}
-	if rec.extra > 0 {
-		rec.guard.tuned.Load().limiter.Return(rec.extra)
+	if rec.took > 0 {
+		rec.guard.tuned.Load().limiter.Return(rec.took)
 	}
 }
 
-// held returns how many tokens of the guard's own limiter were taken for the
-// request, by this stage and those around it.
+// returned is the account of a stage that has given everything back, because it
+// or a stage inside of it was refused.
+const returned = -1
+
+// held returns how many tokens of the guard's own limiter are paid for the
+// request: what its stages take is the most that one of them costs. An account
+// of 0 is still open; above 0 it is what was paid for work that is done, so that
+// it is not given back when a later inner stage is refused.
 func (rec *recorder) held() int {
-	if rec.fate.Load() == returned {
+	switch held := rec.account.Load(); held {
+	case returned:
 		return 0
+	case 0:
+		return rec.paid
+	default:
+		return int(held)
 	}
-	return rec.cost
+}
+
+// settleUp ends the stage's account: it has done work for what it paid, and so
+// has the stage around it.
+func (rec *recorder) settleUp() {
+	if rec.outer == nil || rec.pass || rec.account.Load() == returned {
+		return
+	}
+	for o := rec.outer; ; {
+		old := o.account.Load()
+		if held := int64(max(o.held(), rec.held(), 1)); old == held || o.account.CompareAndSwap(old, held) {
+			return
+		}
+	}
 }
 
 // leaveFlight frees the places that the stage took among what is in flight.

@@ -8,10 +8,11 @@ import (
 	"time"
 )
 
-// answer turns any error into what the client is told.
-func (t *tuned) answer(r *http.Request, err error) Error {
+// answer turns any error into what the client is told. It returns the refusal
+// if that is what it is.
+func (t *tuned) answer(r *http.Request, err error) (Error, *RefusedError) {
 	if refused, ok := err.(*RefusedError); ok && refused != nil { //nolint:errorlint // a short cut for a flood of our own
-		return t.refusal(refused)
+		return t.refusal(refused), refused
 	}
 	var own *Error
 	var refused *RefusedError
@@ -19,10 +20,10 @@ func (t *tuned) answer(r *http.Request, err error) Error {
 	switch {
 	case errors.As(err, &own) && own != nil:
 		if own.Status >= 400 && own.Status <= 599 {
-			return *own
+			return *own, nil
 		}
 	case errors.As(err, &refused) && refused != nil:
-		return t.refusal(refused)
+		return t.refusal(refused), refused
 	case errors.As(err, &tooLarge) && tooLarge != nil:
 		e := Error{
 			Status: http.StatusRequestEntityTooLarge,
@@ -31,20 +32,20 @@ func (t *tuned) answer(r *http.Request, err error) Error {
 		if r.ProtoMajor == 1 { // the rest of the body is not worth reading; net/http knows that only of its own writer
 			e.Header = http.Header{"Connection": {"close"}}
 		}
-		return e
+		return e, nil
 	case errors.Is(err, context.DeadlineExceeded) && errors.Is(r.Context().Err(), context.DeadlineExceeded):
 		return Error{
 			Status: t.status.Overloaded,
 			Code:   "overloaded",
 			Detail: "The server could not answer in the time that the request was given.",
 			Err:    err,
-		}
+		}, nil
 	}
 	return Error{
 		Status: http.StatusInternalServerError,
 		Detail: "The server met an unexpected error. Please forward the logs of this request to " + t.support + ".",
 		Err:    err,
-	}
+	}, nil
 }
 
 // refusal returns what a client is told who was refused.

@@ -21,8 +21,8 @@ type ClientLimit struct {
 	Limit Limit
 	// Key returns what stands for the client, such as a user's name or an API
 	// key that has been verified; where it returns "" and where Key is nil, the
-	// client's address does. It is called once for each request that the limit
-	// applies to, with no lock held, and cannot be changed by Tune.
+	// client's address does. It is called once for each request and stage that
+	// takes from the limit, with no lock held, and cannot be changed by Tune.
 	//
 	// A key is not kept, but only a digest of 128 bits with a secret seed, so
 	// that its length costs no memory.
@@ -223,14 +223,15 @@ func compileClient(field string, c ClientLimit, old *clientLimit) (*clientLimit,
 		n.prefix = 64
 	}
 	limit, err := c.Limit.orNone(field + ".Limit")
+	if err == nil {
+		err = checkMaxKeys(field+".MaxKeys", c.MaxKeys)
+	}
 	n.limit = limit
 	switch {
 	case err != nil:
 		return nil, err
 	case n.prefix < 1 || n.prefix > 128:
 		return nil, fmt.Errorf("guard: %s.IPv6Prefix is %d, want 0 to 128", field, c.IPv6Prefix)
-	case checkMaxKeys(field+".MaxKeys", c.MaxKeys) != nil:
-		return nil, checkMaxKeys(field+".MaxKeys", c.MaxKeys)
 	case old != nil:
 		n.seeds, n.keyed = old.seeds, old.keyed
 		return n, nil

@@ -180,3 +180,74 @@ func ExampleGuard_WriteError() {
 	fmt.Println(w.Code, w.Header().Get("WWW-Authenticate"))
 	// Output: 401 Basic realm="admin"
 }
+
+func ExampleLimiter_SetLimit() {
+	lim, err := guard.NewLimiter(guard.Limit{Rate: 100, Burst: 10})
+	if err != nil {
+		log.Fatal(err)
+	}
+	lim.Take(4)
+	fmt.Println(lim.SetLimit(guard.Limit{Rate: -1}))
+	fmt.Println(lim.SetLimit(guard.Limit{Rate: rate.Every(time.Hour), Burst: 3}))
+	_, ok := lim.Take(4) // it has kept its tokens, but not more than it can hold
+	fmt.Println(ok)
+	// Output:
+	// guard: Limit.Rate is -1, want >= 0
+	// <nil>
+	// false
+}
+
+// What was taken for work that did not happen is given back.
+func ExampleLimiter_Return() {
+	lim, err := guard.NewLimiter(guard.Limit{Rate: rate.Every(time.Hour), Burst: 1})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, ok := lim.Take(1); ok {
+		if err := errors.New("the queue is closed"); err != nil {
+			lim.Return(1)
+		}
+	}
+	_, ok := lim.Take(1)
+	fmt.Println(ok)
+	// Output: true
+}
+
+func ExampleRequestID() {
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.Header.Set("X-Request-Id", "7b3f")
+	fmt.Println(guard.RequestID(r))
+
+	r.Header.Set("X-Request-Id", "not an id\n")
+	fresh := guard.RequestID(r)
+	fmt.Println(len(fresh), fresh == guard.RequestID(r))
+	// Output:
+	// 7b3f
+	// 32 true
+}
+
+func ExampleGuard_Ready() {
+	g, err := guard.New(guard.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /livez", g.Live())
+	mux.Handle("GET /readyz", g.Ready())
+	h := g.Mux(mux)
+
+	for range 2 {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz?verbose", nil))
+		fmt.Println(w.Code)
+		fmt.Print(w.Body)
+		g.Drain()
+	}
+	// Output:
+	// 200
+	// [+]server ok
+	// readyz check passed
+	// 503
+	// [-]server failed
+	// readyz check failed
+}

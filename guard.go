@@ -93,7 +93,7 @@ type Config struct {
 type Statuses struct {
 	Limited    int // the bucket of all or of the route is empty; 0: 503
 	Client     int // a client's bucket is empty; 0: 503
-	Overloaded int // too many requests in flight; 0: 503
+	Overloaded int // too many requests in flight, or the request's deadline has passed; 0: 503
 }
 
 // Concurrency bounds what goes on at once.
@@ -107,7 +107,7 @@ type Concurrency struct {
 // answered by [Guard.WriteError].
 type HandlerFunc func(http.ResponseWriter, *http.Request) error
 
-// A Guard guards one server. Make one with [New].
+// A Guard guards one server. Make one with [New]; the zero Guard is not usable.
 type Guard struct {
 	log      logger
 	tuned    atomic.Pointer[tuned]
@@ -182,8 +182,7 @@ func (g *Guard) serve(w http.ResponseWriter, r *http.Request, rt *Route, next Ha
 	} else if refused := rec.admit(t, rt, r); refused != nil {
 		g.log.refused(refused, t.config.Shadow)
 		if !t.config.Shadow {
-			id, _ := requestID(r)
-			g.writeError(w, r, refused, id)
+			g.writeError(w, r, refused, true)
 			return
 		}
 		rec.pass = true
@@ -195,8 +194,9 @@ func (g *Guard) serve(w http.ResponseWriter, r *http.Request, rt *Route, next Ha
 
 // WriteError answers a request with an error, in the format that the client
 // accepts: an [*Error] says what; a [*RefusedError] and a [*http.MaxBytesError]
-// have statuses of their own; everything else is a 500, and its text goes to
-// the log alone.
+// have statuses of their own, and so has it if the deadline of the request's
+// context has passed (that of Statuses.Overloaded); everything else, nil
+// included, is a 500, and its text goes to the log alone.
 //
 // If the client has gone, as the request's context tells, nothing is written,
 // nor can be after that, and the log says 499. If the response has already
@@ -205,31 +205,31 @@ func (g *Guard) serve(w http.ResponseWriter, r *http.Request, rt *Route, next Ha
 //
 // It fits the ErrorHandler of [net/http/httputil.ReverseProxy].
 func (g *Guard) WriteError(w http.ResponseWriter, r *http.Request, err error) {
-	var refused *RefusedError
-	if errors.As(err, &refused) && refused != nil { // by a Limiter of the application
-		g.log.refused(refused, false)
-	}
-	g.writeError(w, r, err, RequestID(r))
+	g.writeError(w, r, err, false)
 }
 
-// writeError is WriteError, but for counting what the guard itself refused.
-func (g *Guard) writeError(w http.ResponseWriter, r *http.Request, err error, id string) {
+// writeError is WriteError. counted: err is a refusal that the log knows already.
+func (g *Guard) writeError(w http.ResponseWriter, r *http.Request, err error, counted bool) {
 	const clientClosedRequest = 499
-	refused, _ := err.(*RefusedError) //nolint:errorlint // our own: they are counted, and make no line each
+	id := RequestID(r)
 	if errors.Is(r.Context().Err(), context.Canceled) {
-		if refused == nil {
+		if !counted {
 			g.log.request(slog.LevelInfo, "guard: client gone", r, id, clientClosedRequest, err)
 		}
 		// If it is still there, an empty 200 must not be what it gets.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Unix(1, 0))
 		return
 	}
-	e := g.tuned.Load().answer(r, err)
+	t := g.tuned.Load()
+	e, refused := t.answer(r, err)
 	switch {
 	case find(w, nil).begun():
 		g.log.request(slog.LevelError, "guard: error after the response had begun", r, id, e.Status, err)
 		panic(http.ErrAbortHandler)
 	case refused != nil:
+		if !counted { // by a Limiter of the application
+			g.log.refused(refused, t.config.Shadow)
+		}
 	case e.Status == http.StatusInternalServerError:
 		g.log.request(slog.LevelError, "guard: unexpected error", r, id, e.Status, err)
 	case e.Err != nil && e.Status > http.StatusInternalServerError:

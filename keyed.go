@@ -8,8 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/time/rate"
 )
 
 // DefaultMaxKeys is how many keys a [Keyed] keeps where 0 is given.
@@ -31,7 +29,7 @@ const mostMaxKeys = 1 << 26 // some 10 GB
 // Make one with [NewKeyed]; the zero Keyed is not usable. No method blocks, and
 // all are safe for concurrent use. String keys are copied when kept, so that
 // they do not hold on to a larger string. A key that does not equal itself
-// (NaN) has no bucket of its own.
+// (NaN) draws from any of the overflow buckets.
 type Keyed[K comparable] struct {
 	start    time.Time
 	seed     maphash.Seed
@@ -119,13 +117,10 @@ func NewKeyed[K comparable](l Limit, maxKeys int) (*Keyed[K], error) {
 // always succeeds.
 func (k *Keyed[K]) Take(key K, n int) (wait time.Duration, ok bool) {
 	e, now := k.now()
-	if n <= 0 || e.limit.Rate == rate.Inf || n > e.limit.Burst {
-		if n >= 0 && (n == 0 || e.limit.Rate == rate.Inf) {
-			return 0, true
-		}
+	switch {
+	case n < 0 || e.limit.exceededBy(n):
 		return never, false
-	}
-	if e.boundless() {
+	case n == 0 || e.boundless():
 		return 0, true
 	}
 	h := maphash.Comparable(k.seed, key)
@@ -200,9 +195,7 @@ func (k *Keyed[K]) Return(key K, n int) {
 func (k *Keyed[K]) waitFor(key K, n int) time.Duration {
 	e, now := k.now()
 	switch {
-	case e.limit.Rate == rate.Inf:
-		return 0
-	case n > e.limit.Burst:
+	case e.limit.exceededBy(n):
 		return never
 	case e.boundless():
 		return 0
@@ -249,8 +242,8 @@ func (k *Keyed[K]) Len() int { return int(k.count.Load()) }
 // now returns the era and the time. For a key that has a bucket the clock may be
 // read before the lock is taken: the earlier of two instants finds less in it.
 func (k *Keyed[K]) now() (*era, int64) {
-	e := k.era.Load()
-	return e, int64(time.Since(k.start))
+	now := int64(time.Since(k.start)) // first: an era must not be stretched beyond its end
+	return k.era.Load(), now
 }
 
 // reserve finds a place for one more key: a free one, or that of a key whose
@@ -271,14 +264,18 @@ func (k *Keyed[K]) reserve(h uint64) bool {
 	return false
 }
 
-// room reports whether there seems to be a place for one more key. brim is the
-// mark of a full bucket.
+// room estimates, without a lock, whether there is a place for one more key. brim
+// is the mark of a full bucket.
 func (k *Keyed[K]) room(brim sum) bool {
-	free := k.count.Load() < k.max
-	for i := range k.shards {
-		free = free || k.shards[i].mayForget(brim)
+	if k.count.Load() < k.max {
+		return true
 	}
-	return free
+	for i := range k.shards {
+		if k.shards[i].mayForget(brim) {
+			return true
+		}
+	}
+	return false
 }
 
 func checkMaxKeys(field string, n int) error {

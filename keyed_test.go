@@ -435,3 +435,24 @@ func TestMaxKeysIsBounded(t *testing.T) {
 		require.ErrorContains(t, err, "Clients[0].MaxKeys is "+strconv.Itoa(n))
 	}
 }
+
+// Guarantee 7: after any rate, however large, a lower one is what counts.
+func TestGuarantee7AfterHugeRates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, high := range []rate.Limit{1e9, 1e12, 1e18, 1e20, 1e25, 1e28, 1e40, 1e100, 1e300, rate.Inf} {
+			k := newKeyed[string](t, guard.Limit{Rate: high, Burst: 5}, 10)
+			for range 3600 {
+				k.Take("a", 5)
+				k.Take("a", 1)
+				time.Sleep(time.Second)
+			}
+			require.NoError(t, k.SetLimit(guard.Limit{Rate: 1, Burst: 5}))
+			drain(t, k, "a", 5)
+			drain(t, k, "b", 5)
+			for range 100 {
+				time.Sleep(time.Second)
+				drain(t, k, "a", 1)
+			}
+		}
+	})
+}

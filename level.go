@@ -40,8 +40,8 @@ func newEra(l Limit) *era {
 }
 
 // boundless reports whether nothing need be kept, because there is no limit, or
-// one beyond all arithmetic.
-func (e *era) boundless() bool { return e.rate >= 1e200 }
+// one beyond this arithmetic and all hardware.
+func (e *era) boundless() bool { return e.rate >= 1e25 }
 
 // at returns the flow and the level of an idle bucket at an instant.
 func (e *era) at(now int64) (flow sum, full float64) {
@@ -50,11 +50,12 @@ func (e *era) at(now int64) (flow sum, full float64) {
 	}
 	dt := max(now-e.since, 0)
 	flow = e.flow
-	const exact = 1 << 52 // a float64 holds every integer up to there
+	speed := min(e.rate, e.burst) // a bucket that is full in a nanosecond need not be faster
+	const exact = 1 << 52         // a float64 holds every integer up to there
 	if dt >= exact {
-		flow = flow.plusProduct(e.rate, float64(dt&^(exact-1)))
+		flow = flow.plusProduct(speed, float64(dt&^(exact-1)))
 	}
-	flow = flow.plusProduct(e.rate, float64(dt&(exact-1)))
+	flow = flow.plusProduct(speed, float64(dt&(exact-1)))
 	return flow, min(e.burst, e.full+e.rate*float64(dt))
 }
 

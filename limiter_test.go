@@ -109,6 +109,8 @@ var someLimits = []guard.Limit{
 	{Rate: rate.Inf, Burst: 0},
 	{Rate: 1e-300, Burst: 4},
 	{Rate: 1e300, Burst: 9},
+	{Rate: 1e30, Burst: 6},
+	{Rate: 1e15, Burst: 8},
 	{Rate: 7, Burst: math.MaxInt32},
 }
 

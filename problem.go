@@ -140,6 +140,7 @@ func lists(lines []string, token string) bool {
 // replaced are the header fields that describe the response that an error
 // replaces.
 var replaced = []string{ //nolint:gochecknoglobals // a constant
+	"Age", "Digest", "Content-Digest", "Content-Md5", "Repr-Digest",
 	"Content-Type", "Content-Length", "Content-Encoding", "Content-Language", "Content-Location", "Content-Disposition", "Content-Range",
 	"Accept-Ranges", "Cache-Control", "Etag", "Expires", "Last-Modified", "Retry-After", "Set-Cookie", "Trailer", "Transfer-Encoding",
 }

@@ -18,9 +18,9 @@ type recorder struct {
 	outer *recorder     // the stage of the same guard around this one, or nil
 	mux   *http.Request // set by Mux: see WriteHeader
 	*taken
-	extra    int          // tokens taken of the guard's own limiter
-	cost     int          // likewise, those of outer stages included
-	fate     atomic.Int32 // of what was taken: see admit.go
+	took     int          // tokens of the guard's own limiter
+	paid     int          // likewise, by this stage and those around it together
+	account  atomic.Int64 // what became of paid: see held
 	status   int16        // of the final header, 0 before it is sent
 	missed   int16        // what the mux answered that matched nothing, 0 if it did
 	hijacked bool         // the connection is the handler's
@@ -87,6 +87,7 @@ func (rec *recorder) unmatched() error {
 // leave ends the stage, in whatever way the handler did.
 func (rec *recorder) leave(w http.ResponseWriter, r *http.Request) {
 	rec.leaveFlight()
+	rec.settleUp()
 	p := recover()
 	if p == nil {
 		return // also for runtime.Goexit, which goes on
@@ -101,7 +102,7 @@ func (rec *recorder) leave(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	rec.mux, rec.missed = nil, 0
-	e := g.tuned.Load().answer(r, nil)
+	e, _ := g.tuned.Load().answer(r, nil)
 	writeProblem(w, r, &e, id)
 }
 

@@ -13,28 +13,25 @@ const requestIDMax = 128
 // RequestID returns the request's id: its X-Request-Id header where that matches
 // [A-Za-z0-9._-]{1,128}, else a fresh one. A fresh one is put into a copy of the
 // header, which becomes r.Header: so it stays the same for r, goes along when r
-// is passed on, and nobody who reads the old header is disturbed. The id is in
-// every error body, on the error's X-Request-Id header, and in the log.
+// is passed on, and nobody who reads the old header is disturbed. Copies of r
+// that were made before do not see it: call RequestID before r.WithContext, and
+// not while another goroutine uses the same r.
+//
+// The id is in every error body, on the error's X-Request-Id header, and in the
+// log.
 func RequestID(r *http.Request) string {
-	id, fresh := requestID(r)
-	if fresh {
-		h := make(http.Header, len(r.Header)+1)
-		maps.Copy(h, r.Header)
-		h["X-Request-Id"] = []string{id}
-		r.Header = h
-	}
-	return id
-}
-
-// requestID is RequestID, but leaves r as it is.
-func requestID(r *http.Request) (id string, fresh bool) {
 	if ids := r.Header["X-Request-Id"]; len(ids) > 0 && validRequestID(ids[0]) {
-		return ids[0], false
+		return ids[0]
 	}
 	var b [16]byte
 	binary.LittleEndian.PutUint64(b[:8], rand.Uint64()) //nolint:gosec // an id need not be secret
 	binary.LittleEndian.PutUint64(b[8:], rand.Uint64()) //nolint:gosec // likewise
-	return hex.EncodeToString(b[:]), true
+	id := hex.EncodeToString(b[:])
+	h := make(http.Header, len(r.Header)+1)
+	maps.Copy(h, r.Header)
+	h["X-Request-Id"] = []string{id}
+	r.Header = h
+	return id
 }
 
 func validRequestID(s string) bool {

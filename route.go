@@ -20,7 +20,7 @@ type RouteConfig struct {
 }
 
 // A Route is a part of what a guard guards, with limits of its own. Make one
-// with [Guard.Route].
+// with [Guard.Route]; the zero Route is not usable.
 type Route struct {
 	guard    *Guard
 	name     string

@@ -351,3 +351,49 @@ func TestGuarantee4KnowsOverflow(t *testing.T) {
 		require.Equal(t, http.StatusNoContent, ask(h, "c").Code)
 	})
 }
+
+// Guarantee 2 holds for any number of stages.
+func TestGuarantee2ThreeStages(t *testing.T) {
+	g := newGuard(t, guard.Config{Limit: tokens(100), Clients: []guard.ClientLimit{{Limit: tokens(100)}}})
+	api := newRoute(t, g, "api", guard.RouteConfig{Limit: tokens(100), Cost: 2})
+	dry := newRoute(t, g, "dry", guard.RouteConfig{Limit: tokens(5), Cost: 5})
+	h := g.Handler(api.Handler(dry.Handler(ok)))
+	require.Equal(t, 1, admitted(h, "", 200), "it costs 5 of what all share, and 2 of the api")
+	require.NoError(t, api.Tune(func(c *guard.RouteConfig) { c.Cost = 1 }))
+	assert.Equal(t, 95, admitted(g.Handler(api.Handler(ok)), "", 200))
+	require.NoError(t, g.Tune(func(c *guard.Config) { c.Limit, c.Clients[0].Limit = guard.Limit{}, guard.Limit{} }))
+	assert.Equal(t, 3, admitted(api.Handler(ok), "", 200))
+}
+
+// Inner stages that come one after the other pay for the dearest, also where a
+// refusal lies between.
+func TestInnerStagesPayForTheDearest(t *testing.T) {
+	for name, test := range map[string]struct {
+		costs []int // 0: a stage that is refused
+		paid  int
+	}{
+		"one": {[]int{5}, 5}, "twice": {[]int{5, 5}, 5}, "rising": {[]int{1, 3, 5}, 5}, "falling": {[]int{5, 3, 1}, 5},
+		"refused": {[]int{0}, 0}, "refused twice": {[]int{0, 0}, 0}, "refused first": {[]int{0, 5, 5}, 5},
+		"refused last": {[]int{5, 0}, 5}, "refused between": {[]int{3, 0, 5}, 5},
+	} {
+		g := newGuard(t, guard.Config{Limit: tokens(100)})
+		dry := newRoute(t, g, "dry", guard.RouteConfig{Limit: tokens(1)})
+		require.Equal(t, 1, admitted(dry.Handler(ok), "", 1))
+		h := g.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			for _, cost := range test.costs {
+				inner := dry
+				if cost > 0 {
+					var err error
+					if inner, err = g.Route(name+strconv.Itoa(cost), guard.RouteConfig{Cost: cost}); err != nil {
+						inner, err = g.Route(name+strconv.Itoa(cost)+"again", guard.RouteConfig{Cost: cost})
+					}
+					assert.NoError(t, err)
+				}
+				inner.Handler(ok).ServeHTTP(&unwrapsTo{httptest.NewRecorder(), w}, r)
+			}
+		}))
+		ask(h, "")
+		left := admitted(newRoute(t, g, "count", guard.RouteConfig{}).Handler(ok), "", 200)
+		assert.Equal(t, 99-test.paid, left, name)
+	}
+}

@@ -44,7 +44,7 @@ func (g *Guard) Tune(f func(*Config)) error {
 		old := g.tuned.Load()
 		c := old.config.clone()
 		f(&c)
-		t, err := compile(c.clone(), old)
+		t, err := compile(c, old)
 		if err != nil {
 			return err
 		}
@@ -86,7 +86,7 @@ func (rt *Route) Tune(f func(*RouteConfig)) error {
 		old := rt.tuned.Load()
 		c := old.config.clone()
 		f(&c)
-		done, err := rt.replace(old, c.clone())
+		done, err := rt.replace(old, c)
 		if err != nil {
 			return err
 		}
