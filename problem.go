@@ -45,7 +45,7 @@ func newProblem(e *Error) problem {
 // used only where it needs no cleaning.
 func requestPath(r *http.Request) string {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
-	if strings.HasPrefix(path, "/") && strings.IndexFunc(path, needsEscape) < 0 {
+	if strings.HasPrefix(path, "/") && isPlainPath(path) {
 		return path
 	}
 	if r.URL == nil {
@@ -54,8 +54,19 @@ func requestPath(r *http.Request) string {
 	return r.URL.EscapedPath()
 }
 
-func needsEscape(c rune) bool {
-	return c <= ' ' || c > '~' || strings.ContainsRune("\"<>\\^`{|}#", c)
+// isPlainPath reports whether all of s may stand in a URI (RFC 3986).
+func isPlainPath(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; c {
+		case '"', '#', '<', '>', '\\', '^', '`', '{', '|', '}':
+			return false
+		default:
+			if c <= ' ' || c > '~' {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // instanceMax is how long a path may be that is named in a body. A longer one
@@ -105,7 +116,6 @@ func writeProblem(w http.ResponseWriter, r *http.Request, e *Error, requestID st
 	} else if !lists(vary, "Accept") {
 		h["Vary"] = append(slices.Clip(vary), "Accept")
 	}
-	delete(h, "Retry-After") // it goes with the member of the body
 	if p.retryAfter > 0 {
 		values[6] = strconv.FormatInt(p.retryAfter, 10)
 		set("Retry-After", 6)
