@@ -456,3 +456,28 @@ func TestGuarantee7AfterHugeRates(t *testing.T) {
 		}
 	})
 }
+
+// A million clients fit into less than with a rate.Limiter for each.
+func TestKeyedTakesLessMemoryThanALimiterForEach(t *testing.T) {
+	const keys = 200_000
+	names := make([]string, keys)
+	for i := range names {
+		names[i] = strconv.Itoa(i * 7919)
+	}
+	before := heap()
+	var bare sync.Map
+	for _, name := range names {
+		bare.Store(name, rate.NewLimiter(1, 10))
+	}
+	baseline := float64(heap()-before) / keys
+	before = heap()
+	k := newKeyed[string](t, guard.Limit{Rate: 1, Burst: 10}, keys)
+	for _, name := range names {
+		k.Take(name, 1)
+	}
+	ours := float64(heap()-before) / keys
+	t.Logf("%.0f bytes per key, against %.0f with sync.Map and rate.Limiter: %.2f", ours, baseline, ours/baseline)
+	assert.Less(t, ours, 0.8*baseline)
+	runtime.KeepAlive(k)
+	runtime.KeepAlive(&bare)
+}
