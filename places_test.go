@@ -1,0 +1,135 @@
+package guard_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/guard"
+)
+
+// In whatever way a request ends, the next one finds the place in flight free.
+func TestGuarantee3PlacesInFlightComeBack(t *testing.T) {
+	hijack := func(w http.ResponseWriter) {
+		_, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			panic(err)
+		}
+	}
+	for _, end := range []struct {
+		name   string
+		handle guard.HandlerFunc
+	}{
+		{"return", func(http.ResponseWriter, *http.Request) error { return nil }},
+		{"an error", func(http.ResponseWriter, *http.Request) error { return errors.New(secret) }},
+		{"an error after the header", func(w http.ResponseWriter, _ *http.Request) error {
+			w.WriteHeader(http.StatusOK)
+			return errors.New(secret)
+		}},
+		{"a panic", func(http.ResponseWriter, *http.Request) error { panic(secret) }},
+		{"a panic after the header", func(w http.ResponseWriter, _ *http.Request) error {
+			w.WriteHeader(http.StatusOK)
+			panic(secret)
+		}},
+		{"http.ErrAbortHandler", func(http.ResponseWriter, *http.Request) error { panic(http.ErrAbortHandler) }},
+		{"runtime.Goexit", func(http.ResponseWriter, *http.Request) error { runtime.Goexit(); return nil }},
+		{"a hijack", func(w http.ResponseWriter, _ *http.Request) error { hijack(w); return nil }},
+		{"a panic after a hijack", func(w http.ResponseWriter, _ *http.Request) error { hijack(w); panic(secret) }},
+		{"an error after a hijack", func(w http.ResponseWriter, _ *http.Request) error { hijack(w); return errors.New(secret) }},
+		{"Goexit after a hijack", func(w http.ResponseWriter, _ *http.Request) error { hijack(w); runtime.Goexit(); return nil }},
+	} {
+		one := guard.Concurrency{Max: 1}
+		route := func(t *testing.T, c guard.Config) (*guard.Guard, *guard.Route) {
+			t.Helper()
+			g := newGuard(t, c)
+			rt, err := g.Route("route", guard.RouteConfig{Concurrency: one})
+			require.NoError(t, err)
+			return g, rt
+		}
+		for _, place := range []struct {
+			name string
+			wrap func(*testing.T, guard.HandlerFunc) http.Handler
+		}{
+			{"guard", func(t *testing.T, fn guard.HandlerFunc) http.Handler {
+				t.Helper()
+				return newGuard(t, guard.Config{Concurrency: one}).HandlerFunc(fn)
+			}},
+			{"route", func(t *testing.T, fn guard.HandlerFunc) http.Handler {
+				t.Helper()
+				_, rt := route(t, guard.Config{})
+				return rt.HandlerFunc(fn)
+			}},
+			{"both", func(t *testing.T, fn guard.HandlerFunc) http.Handler {
+				t.Helper()
+				_, rt := route(t, guard.Config{Concurrency: one})
+				return rt.HandlerFunc(fn)
+			}},
+			{"nested", func(t *testing.T, fn guard.HandlerFunc) http.Handler {
+				t.Helper()
+				g, rt := route(t, guard.Config{Concurrency: one})
+				return g.Handler(rt.HandlerFunc(fn))
+			}},
+		} {
+			t.Run(end.name+"/"+place.name, func(t *testing.T) {
+				served := 0
+				h := place.wrap(t, func(w http.ResponseWriter, r *http.Request) error {
+					served++
+					return end.handle(w, r)
+				})
+				conn, peer := net.Pipe()
+				defer conn.Close()
+				defer peer.Close()
+				for range 1000 {
+					ended := make(chan struct{})
+					go func() {
+						defer close(ended)
+						serveHere(h, &hijackable{ResponseRecorder: httptest.NewRecorder(), conn: conn}, httptest.NewRequest(http.MethodGet, "/", nil))
+					}()
+					<-ended
+				}
+				require.Equal(t, 1000, served)
+			})
+		}
+	}
+}
+
+// The same over a server, where the connection is what is left.
+func TestGuarantee3GoexitAndHijackOverAServer(t *testing.T) {
+	g := newGuard(t, guard.Config{Concurrency: guard.Concurrency{Max: 1}})
+	conns, returned := make(chan net.Conn, 1), make(chan struct{}, 1)
+	h := g.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/exit":
+			runtime.Goexit()
+		case "/hijack":
+			conn, _, err := http.NewResponseController(w).Hijack()
+			assert.NoError(t, err)
+			conns <- conn
+		}
+	}))
+	server := serveOn(t, "HTTP/1.1", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() { returned <- struct{}{} }()
+		h.ServeHTTP(w, r)
+	}))
+	for range 3 {
+		require.Error(t, fetch(t, server, http.MethodPost, "/exit", "").err) // a GET would be tried again
+		<-returned
+		client, err := net.Dial("tcp", server.Listener.Addr().String())
+		require.NoError(t, err)
+		_, err = io.WriteString(client, "GET /hijack HTTP/1.1\r\nHost: h\r\n\r\n")
+		require.NoError(t, err)
+		conn := <-conns
+		<-returned
+		require.Equal(t, http.StatusOK, fetch(t, server, http.MethodGet, "/", "").status, "the connection is open, but no request is in flight")
+		<-returned
+		conn.Close()
+		client.Close()
+	}
+}
