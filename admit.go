@@ -159,12 +159,13 @@ func (rec *recorder) held() int {
 // settleUp ends the stage's account: it has done work for what it paid, and so
 // has the stage around it.
 func (rec *recorder) settleUp() {
-	if rec.outer == nil || rec.pass || rec.account.Load() == returned {
+	o := rec.outer
+	if o == nil || rec.account.Load() == returned {
 		return
 	}
-	for o := rec.outer; ; {
-		old := o.account.Load()
-		if held := int64(max(o.held(), rec.held(), 1)); old == held || o.account.CompareAndSwap(old, held) {
+	held := int64(max(rec.held(), 1))
+	for old := o.account.Load(); old < held; old = o.account.Load() {
+		if o.account.CompareAndSwap(old, held) {
 			return
 		}
 	}

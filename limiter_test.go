@@ -270,3 +270,18 @@ func requireRefused(t *testing.T, l *guard.Limiter, n int, want time.Duration) {
 	require.False(t, ok)
 	require.Equal(t, want, wait)
 }
+
+// A refusal reckons with what was taken since the last one, be it a nanosecond
+// early.
+func TestRefusalKnowsWhatWasTakenSince(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lim := newLimiter(t, 1e6, 10)
+		requireTaken(t, lim, 10)
+		requireRefused(t, lim, 1, time.Microsecond)
+		time.Sleep(999 * time.Nanosecond)
+		require.NoError(t, lim.Wait(t.Context(), 1)) // less than 1 ns is nothing
+		wait, ok := lim.Take(1)
+		require.False(t, ok)
+		require.GreaterOrEqual(t, wait, time.Microsecond)
+	})
+}

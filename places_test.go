@@ -133,3 +133,60 @@ func TestGuarantee3GoexitAndHijackOverAServer(t *testing.T) {
 		client.Close()
 	}
 }
+
+// Guarantee 3: a hijacked connection is no request in flight any more.
+func TestGuarantee3HijackFreesThePlaceAtOnce(t *testing.T) {
+	for name, wrap := range map[string]func(g *guard.Guard, h http.Handler) http.Handler{
+		"guard":       func(g *guard.Guard, h http.Handler) http.Handler { return g.Handler(h) },
+		"guard twice": func(g *guard.Guard, h http.Handler) http.Handler { return g.Handler(g.Handler(h)) },
+	} {
+		g := newGuard(t, guard.Config{Concurrency: guard.Concurrency{Max: 1}})
+		hijacked, done := make(chan struct{}), make(chan struct{})
+		server := serveOn(t, "HTTP/1.1", wrap(g, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/socket" {
+				return
+			}
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if assert.NoError(t, err) {
+				defer conn.Close()
+			}
+			close(hijacked)
+			<-done
+		})))
+		socket := make(chan error, 1)
+		go func() {
+			resp, err := http.Get(server.URL + "/socket")
+			if err == nil {
+				_ = resp.Body.Close()
+			}
+			socket <- err
+		}()
+		<-hijacked
+		resp, err := http.Get(server.URL + "/")
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, http.StatusOK, resp.StatusCode, name)
+		close(done)
+		require.Error(t, <-socket)
+	}
+}
+
+// Guarantee 5: a response that was begun around a stage is begun for it too.
+func TestGuarantee5BegunAroundAStage(t *testing.T) {
+	g := newGuard(t, guard.Config{})
+	dry := newRoute(t, g, "dry", guard.RouteConfig{Limit: tokens(1)})
+	require.Equal(t, 1, admitted(dry.Handler(ok), "", 1))
+	for name, inner := range map[string]http.Handler{
+		"error":   g.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return guard.NotFound("none") }),
+		"panic":   g.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("inside") })),
+		"refusal": dry.Handler(ok),
+	} {
+		w := httptest.NewRecorder()
+		h := g.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, "part")
+			inner.ServeHTTP(w, r)
+		}))
+		require.PanicsWithValue(t, http.ErrAbortHandler, func() { h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil)) }, name)
+		require.Equal(t, "part", w.Body.String(), name)
+	}
+}

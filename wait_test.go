@@ -167,13 +167,18 @@ func TestWaitPaces(t *testing.T) {
 // Who is served at the very moment he leaves gives back what he got.
 func TestLeavingGivesBackWhatCameTooLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for range 100 {
+		for i := range 200 {
 			lim := newLimiter(t, 0, 1)
 			requireTaken(t, lim, 1)
 			ctx, cancel := context.WithCancel(t.Context())
 			result := waits(ctx, lim, 1)
-			lim.Return(1) // the waiter is served, but has not run yet
-			cancel()
+			if i%2 == 0 { // the waiter has not run yet when the second comes
+				cancel()
+				lim.Return(1)
+			} else {
+				lim.Return(1)
+				cancel()
+			}
 			_, err, done := result()
 			require.True(t, done)
 			if err == nil {
