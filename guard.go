@@ -192,6 +192,50 @@ func (g *Guard) serve(w http.ResponseWriter, r *http.Request, rt *Route, next Ha
 	}
 }
 
+// admit takes everything that the request needs, or nothing. The order is the
+// order of the checks.
+func (rec *recorder) admit(t *tuned, rt *Route, r *http.Request) *RefusedError {
+	g, cost, before := rec.guard, 1, 0
+	if rec.outer != nil {
+		before = rec.outer.held()
+	} else if g.phase.Load() == refusing {
+		return &RefusedError{kind: refusedDraining, wait: never}
+	}
+	var own *tunedRoute
+	if rt != nil {
+		own = rt.tuned.Load()
+		cost = own.cost
+	}
+	extra := max(cost-before, 0) // what outer stages have not taken already
+	if rec.taken != nil {
+		rec.plan(t, own, r, extra, cost)
+		for i := range rec.draws {
+			if wait, ok := rec.draws[i].take(); !ok {
+				return rec.refuse(refusedLimited, i, wait, cost)
+			}
+		}
+	}
+	if extra > 0 {
+		if wait, ok := t.limiter.Take(extra); !ok {
+			return rec.refuse(refusedLimited, rec.planned(), wait, cost)
+		}
+	}
+	rec.took, rec.paid = extra, before+extra
+	if own != nil {
+		if !rt.inFlight.enter(own.max) {
+			return rec.refuse(refusedOverloaded, rec.planned(), never, cost)
+		}
+		rec.route = rt
+	}
+	if rec.outer == nil {
+		if !g.inFlight.enter(t.max) {
+			return rec.refuse(refusedOverloaded, rec.planned(), never, cost)
+		}
+		rec.inFlight = true
+	}
+	return nil
+}
+
 // WriteError answers a request with an error, in the format that the client
 // accepts: an [*Error] says what; a [*RefusedError] and a [*http.MaxBytesError]
 // have statuses of their own, and so has it if the deadline of the request's
