@@ -71,7 +71,7 @@ func (t *tuned) clientIP(r *http.Request) netip.Addr {
 	for _, line := range slices.Backward(lines) {
 		for more := true; more; {
 			var element string
-			line, element, more = cutLast(line)
+			line, element, more = cutLast(line, t.forwarded == "Forwarded")
 			hop := parseElement(t.forwarded, element)
 			if hops++; !hop.IsValid() || hops > clientHops {
 				return addr
@@ -144,7 +144,7 @@ func parseHop(s string) netip.Addr {
 	host, zone, zoned := strings.Cut(host, "%")
 	addr, err := netip.ParseAddr(host)
 	six := err == nil && addr.Is6()
-	if zoned && (zone == "" || !six) || bracket && !six || port != "" && !isPort(port) {
+	if zoned && (!isToken(zone) || !six) || bracket && !six || port != "" && !isPort(port) {
 		return netip.Addr{}
 	}
 	return addr.Unmap()
@@ -155,14 +155,14 @@ func isPort(s string) bool {
 	return s[0] == ':' && err == nil
 }
 
-// cutLast cuts the last element off a list. It looks for the comma from the
-// right, so that nothing that stands further left, such as an open quotation
-// mark, can change what a trusted hop has added.
-func cutLast(s string) (before, last string, more bool) {
+// cutLast cuts the last element off a list, which may have quoted strings. It
+// looks for the comma from the right, so that nothing that stands further left,
+// such as an open quotation mark, can change what a trusted hop has added.
+func cutLast(s string, quotes bool) (before, last string, more bool) {
 	quoted := false
 	for i := len(s) - 1; i >= 0; i-- {
 		switch {
-		case s[i] == '"':
+		case quotes && s[i] == '"':
 			before := strings.TrimRight(s[:i], `\`)
 			if (i-len(before))%2 == 0 { // not escaped
 				quoted = !quoted
