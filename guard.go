@@ -29,8 +29,8 @@
 // # Tuning
 //
 // [Guard.Tune] and [Route.Tune] change limits while the server runs. A change is
-// validated whole, applied in one step, and leaves everything as it was if
-// anything in it is invalid.
+// validated whole, takes effect at once, each bucket in one step, and leaves
+// everything as it was if anything in it is invalid.
 //
 // # Concurrency
 //

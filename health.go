@@ -23,8 +23,9 @@ func (g *Guard) Live() http.Handler {
 }
 
 // Ready returns the handler for readiness (/readyz): 200, or 503 once [Guard.Drain]
-// or [Guard.Shutdown] was called; both with a short JSON body, or text for ?verbose. Refusing requests for overload does not make it
-// fail: replicas under the same load would leave together, and the rest fall.
+// or [Guard.Shutdown] was called; both with a short JSON body, or text for
+// ?verbose. Refusing requests for overload does not make it fail: replicas under
+// the same load would leave together, and the rest fall.
 func (g *Guard) Ready() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		writeHealth(w, r, "readyz", g.phase.Load() == serving)

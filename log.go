@@ -11,8 +11,8 @@ import (
 
 // logger writes the guard's lines. Their keys are stable: method, path, status,
 // request_id and error for a request; panic and stack; route, limit, burst,
-// clients and concurrency for tuning; limited, client, overloaded, draining,
-// and shadow for refusals.
+// clients and concurrency for tuning; limited, client, overloaded, draining and
+// shadow for refusals.
 type logger struct {
 	to      *slog.Logger // nil: slog.Default()
 	refusal [refusals]atomic.Int64

@@ -34,7 +34,9 @@ func TestMain(m *testing.M) {
 // goroutinesLeft returns the stacks of all goroutines but its own, and those
 // that the runtime keeps for signals, once there are none or patience is out.
 func goroutinesLeft(patience time.Duration) (left []string) {
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for deadline := time.Now().Add(patience); ; <-look.C {
 		stacks := make([]byte, 1<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]
 		left = nil
