@@ -58,18 +58,13 @@ func (rec *recorder) planned() int {
 // around it have taken, and says when to come back: when all buckets can give
 // what the request needs. wait is what the bucket said that refused.
 func (rec *recorder) refuse(kind refusal, draws int, wait time.Duration, cost int) *RefusedError {
-	limited := kind == refusedLimited
+	limited, client := kind == refusedLimited, ""
 	if limited && draws < rec.planned() && rec.draws[draws].client != nil {
-		kind = refusedClient
+		kind, client = refusedClient, rec.draws[draws].client.name
+		rec.draws[draws].client.refused.Add(1)
 	}
 	rec.leaveFlight()
-	rec.giveBack(draws)
-	for o := rec.outer; o != nil; o = o.outer {
-		if o.account.CompareAndSwap(0, returned) {
-			o.giveBack(o.planned())
-		}
-	}
-	rec.account.Store(returned)
+	rec.takeBack(draws)
 	for s := rec; s != nil && limited; s = s.outer {
 		cost = max(cost, s.paid)
 		for i := range s.planned() {
@@ -79,7 +74,19 @@ func (rec *recorder) refuse(kind refusal, draws int, wait time.Duration, cost in
 	if limited {
 		wait = later(wait, rec.guard.tuned.Load().limiter.waitFor(cost))
 	}
-	return &RefusedError{kind: kind, wait: wait}
+	return &RefusedError{kind: kind, wait: wait, client: client}
+}
+
+// takeBack gives back the tokens that this stage, by its first draws, and those
+// around it have taken.
+func (rec *recorder) takeBack(draws int) {
+	rec.giveBack(draws)
+	for o := rec.outer; o != nil; o = o.outer {
+		if o.account.CompareAndSwap(0, returned) {
+			o.giveBack(o.planned())
+		}
+	}
+	rec.account.Store(returned)
 }
 
 // giveBack returns the tokens that the stage took, by its first draws and of

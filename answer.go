@@ -8,22 +8,33 @@ import (
 	"time"
 )
 
-// answer turns any error into what the client is told. It returns the refusal
-// if that is what it is.
-func (t *tuned) answer(r *http.Request, err error) (Error, *RefusedError) {
-	if refused, ok := err.(*RefusedError); ok && refused != nil { //nolint:errorlint // a short cut for a flood of our own
-		return t.refusal(refused), refused
+// answer turns any error into what the client is told, and says what the request
+// was refused for, if that is what it was.
+func (t *tuned) answer(r *http.Request, err error) (Error, refusal) {
+	switch refused := err.(type) { //nolint:errorlint // a short cut for a flood of our own
+	case *RefusedError:
+		if refused != nil {
+			return t.refusal(refused), refused.kind
+		}
+	case *DependencyError:
+		if refused != nil {
+			return t.dependency(refused), refused.refusal()
+		}
 	}
 	var own *Error
 	var refused *RefusedError
+	var dependency *DependencyError
 	var tooLarge *http.MaxBytesError
+	if errors.As(err, &dependency) && dependency != nil && !(errors.As(err, &own) && own != nil && errors.Is(own, error(dependency))) {
+		return t.dependency(dependency), dependency.refusal()
+	}
 	switch {
 	case errors.As(err, &own) && own != nil:
 		if own.Status >= 400 && own.Status <= 599 {
-			return *own, nil
+			return *own, notRefused
 		}
 	case errors.As(err, &refused) && refused != nil:
-		return t.refusal(refused), refused
+		return t.refusal(refused), refused.kind
 	case errors.As(err, &tooLarge) && tooLarge != nil:
 		e := Error{
 			Status: http.StatusRequestEntityTooLarge,
@@ -32,20 +43,20 @@ func (t *tuned) answer(r *http.Request, err error) (Error, *RefusedError) {
 		if r.ProtoMajor == 1 { // the rest of the body is not worth reading; net/http knows that only of its own writer
 			e.Header = http.Header{"Connection": {"close"}}
 		}
-		return e, nil
+		return e, notRefused
 	case errors.Is(err, context.DeadlineExceeded) && errors.Is(r.Context().Err(), context.DeadlineExceeded):
 		return Error{
 			Status: t.status.Overloaded,
 			Code:   "overloaded",
 			Detail: "The server could not answer in the time that the request was given.",
 			Err:    err,
-		}, nil
+		}, notRefused
 	}
 	return Error{
 		Status: http.StatusInternalServerError,
 		Detail: "The server met an unexpected error. Please forward the logs of this request to " + t.support + ".",
 		Err:    err,
-	}, nil
+	}, notRefused
 }
 
 // refusal returns what a client is told who was refused.
@@ -58,6 +69,29 @@ func (t *tuned) refusal(e *RefusedError) Error {
 	return a
 }
 
+// dependency returns what a client is told for whom a dependency did not do
+// what it was asked. Its name and the error are for the log.
+func (t *tuned) dependency(e *DependencyError) Error {
+	why := e.refusal()
+	if why == notRefused {
+		return Error{
+			Status:     t.status.Dependency,
+			Code:       "dependency-failed",
+			Detail:     "A system that this server needs has failed.",
+			RetryAfter: e.RetryAfter(),
+			Err:        e,
+		}
+	}
+	a := t.refusals[why]
+	switch a.RetryAfter = e.RetryAfter(); {
+	case e.until == forever:
+		a.RetryAfter = 0
+	case a.RetryAfter <= 0:
+		a.RetryAfter = time.Second // it is not known, or just past
+	}
+	return a
+}
+
 // answers returns what the client is told for each kind of refusal.
 func (s Statuses) answers() (all [refusals]Error) {
 	all = [refusals]Error{
@@ -65,6 +99,8 @@ func (s Statuses) answers() (all [refusals]Error) {
 		refusedClient:     {Status: s.Client, Code: "rate-limited", Detail: "This client sends too many requests."},
 		refusedOverloaded: {Status: s.Overloaded, Code: "overloaded", Detail: "The server is handling as many requests as it can."},
 		refusedDraining:   {Status: http.StatusServiceUnavailable, Code: "draining", Detail: "The server is shutting down."},
+		refusedDependency: {Status: s.Dependency, Code: "dependency-open", Detail: "A system that this server needs is unavailable."},
+		refusedSaturated:  {Status: s.Overloaded, Code: "overloaded", Detail: "The server has as much going on with a system it needs as it can."},
 	}
 	for i := range all {
 		p := newProblem(&all[i])

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"unsafe"
 )
 
@@ -180,11 +181,13 @@ type clientKey struct{ hi, lo uint64 }
 
 // clientLimit is a ClientLimit in effect.
 type clientLimit struct {
-	limit  Limit
-	key    func(*http.Request) string
-	prefix int
-	seeds  [2]maphash.Seed
-	keyed  *Keyed[clientKey]
+	name    string
+	limit   Limit
+	key     func(*http.Request) string
+	prefix  int
+	seeds   [2]maphash.Seed
+	keyed   *Keyed[clientKey]
+	refused *atomic.Uint64 // how many requests
 }
 
 // keyOf returns what stands for the client of a request.
@@ -217,8 +220,8 @@ func addressKey(addr netip.Addr) (k clientKey) {
 }
 
 // compileClient makes a ClientLimit ready, on the buckets of the one before it.
-func compileClient(field string, c ClientLimit, old *clientLimit) (*clientLimit, error) {
-	n := &clientLimit{key: c.Key, prefix: c.IPv6Prefix}
+func compileClient(field, name string, c ClientLimit, old *clientLimit) (*clientLimit, error) {
+	n := &clientLimit{name: name, key: c.Key, prefix: c.IPv6Prefix}
 	if n.prefix == 0 {
 		n.prefix = 64
 	}
@@ -233,17 +236,19 @@ func compileClient(field string, c ClientLimit, old *clientLimit) (*clientLimit,
 	case n.prefix < 1 || n.prefix > 128:
 		return nil, fmt.Errorf("guard: %s.IPv6Prefix is %d, want 0 to 128", field, c.IPv6Prefix)
 	case old != nil:
-		n.seeds, n.keyed = old.seeds, old.keyed
+		n.seeds, n.keyed, n.refused = old.seeds, old.keyed, old.refused
 		return n, nil
 	}
+	n.refused = new(atomic.Uint64)
 	n.seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
 	n.keyed, err = NewKeyed[clientKey](limit, c.MaxKeys)
 	return n, err
 }
 
-// sameFunc reports whether two keys are the same value: for a closure, the one
-// that was made by the same evaluation of its function literal.
-func sameFunc(a, b func(*http.Request) string) bool {
+// sameFunc reports whether two functions are the same value: for a closure, the
+// one that was made by the same evaluation of its function literal. F is the type
+// of a function.
+func sameFunc[F any](a, b F) bool {
 	return *(*unsafe.Pointer)(unsafe.Pointer(&a)) == *(*unsafe.Pointer)(unsafe.Pointer(&b)) //nolint:gosec // a func value is a pointer, and reflect shows only that of the code
 }
 

@@ -18,6 +18,8 @@ var (
 	ErrOverloaded = errors.New("guard: overloaded")
 	// ErrDraining means that the server is shutting down.
 	ErrDraining = errors.New("guard: draining")
+	// ErrSaturated means that as many calls to a dependency go on as may.
+	ErrSaturated = errors.New("guard: dependency saturated")
 )
 
 // A RefusedError tells that a request, or a call of [Limiter.Wait], was refused,
@@ -28,17 +30,21 @@ type RefusedError struct {
 	wait   time.Duration
 	also   error // a second error that it matches, or nil
 	detail string
+	client string // the name of the client limit that refused, or ""
 }
 
 // refusal is what a request was refused for.
-type refusal int
+type refusal int8
 
 const (
 	refusedLimited    refusal = iota // by a limit that all share, or a route's
 	refusedClient                    // by a limit per client
 	refusedOverloaded                // by the bound on what is in flight
 	refusedDraining
-	refusals // how many
+	refusedDependency         // by a breaker that is open, or a pause
+	refusedSaturated          // by the bound on calls to a dependency
+	refusals                  // how many
+	notRefused        refusal = -1
 )
 
 // Error implements error. A nil RefusedError, like a nil Error, is answered with 500.

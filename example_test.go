@@ -248,6 +248,6 @@ func ExampleGuard_Ready() {
 	// [+]server ok
 	// readyz check passed
 	// 503
-	// [-]server failed
+	// [-]server failed: draining
 	// readyz check failed
 }

@@ -1,22 +1,46 @@
-// Package guard keeps an HTTP server available when there is too much load: it
-// wraps handlers, refuses early what the server cannot serve, says why, and
-// says when to come back.
+// Package guard keeps an HTTP server available when there is too much load, and
+// when what it depends on fails: it wraps handlers and the calls that they make,
+// refuses early what cannot be served, says why, and says when to come back.
 //
 //	g, err := guard.New(guard.Config{
 //		Limit:   guard.Limit{Rate: 1000, Burst: 200},
 //		Clients: []guard.ClientLimit{{Limit: guard.Limit{Rate: 10, Burst: 20}}},
 //	})
 //	…
+//	db, err := g.Dependency("cassandra", guard.DependencyConfig{Timeout: 2 * time.Second})
+//	…
+//	mux.Handle("GET /visits/{id}", g.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+//		visit, err := guard.Call(r.Context(), db, load(r.PathValue("id")))
+//		if err != nil {
+//			return err // 502, at once while the breaker is open
+//		}
+//		…
+//	}))
 //	http.ListenAndServe(":8080", g.Mux(mux))
 //
 // # Limits
 //
 // A [Limiter] is a token bucket, a [Keyed] one for each key in bounded memory;
 // both can be used alone. A [Guard] checks, in this order: requests that are
-// exempt pass; a server that has drained refuses; then each client's buckets,
-// the route's, the one that all share, and the bound on requests in flight.
+// exempt pass; a server that has drained refuses; so does a route that needs a
+// dependency that is down; then each client's buckets, the route's, the one that
+// all share, and the bound on requests in flight.
 // What an earlier stage took is given back when a later one refuses, so a
 // refused request costs nobody anything.
+//
+// # Breakers
+//
+// A [Dependency] is a circuit breaker: [Dependency.Do], [Call] and
+// [Dependency.Acquire] wrap calls, [Dependency.Transport] an HTTP client's. Too
+// many failures or slow calls open it; then calls are refused until a probe, or a
+// health check, has succeeded. It also bounds the calls at once and the time of
+// each. A client that hangs up never counts against a dependency.
+//
+// # Health
+//
+// [Guard.Live] and [Guard.Ready] answer probes, [Guard.Shutdown] drains. What
+// happens is told to the [Hooks] and the log, and what is the case by
+// [Guard.Snapshot].
 //
 // # Errors
 //
@@ -28,16 +52,18 @@
 //
 // # Tuning
 //
-// [Guard.Tune] and [Route.Tune] change limits while the server runs. A change is
+// [Guard.Tune], [Route.Tune] and [Dependency.Tune] change limits while the server runs. A change is
 // validated whole, takes effect at once, each bucket in one step, and leaves
 // everything as it was if anything in it is invalid.
 //
 // # Concurrency
 //
 // Everything is safe for concurrent use. No user code is called with a lock
-// held. No goroutine outlives the call that starts it, but for a timer that
-// writes one line for the refusals of a second. A Guard that is made inside a
-// [testing/synctest] bubble lives by the time of the bubble.
+// held. No goroutine outlives the call that starts it, but for those that run
+// the Check of a dependency whose breaker is not closed, which [Guard.Close]
+// ends, and timers that do one thing: write a line for the refusals of a second,
+// say. A Guard that is made inside a [testing/synctest] bubble lives by the time
+// of the bubble.
 package guard
 
 import (
@@ -83,9 +109,12 @@ type Config struct {
 	// failed, so that load balancers notice. 0 means not at all; negative is an
 	// error.
 	DrainDelay time.Duration
-	// Logger is told of panics, errors, tuning and, once a second at most,
-	// refusals; nil means slog.Default(). It cannot be changed by Tune.
+	// Logger is told of panics, errors, tuning, changes of breakers and, once a
+	// second at most, refusals; nil means slog.Default(). It cannot be changed by
+	// Tune.
 	Logger *slog.Logger
+	// Hooks are told what happens. They cannot be changed by Tune.
+	Hooks Hooks
 }
 
 // Statuses are the statuses of refusals. Each must be 400 to 599, or 0 for its
@@ -93,13 +122,15 @@ type Config struct {
 type Statuses struct {
 	Limited    int // the bucket of all or of the route is empty; 0: 503
 	Client     int // a client's bucket is empty; 0: 503
-	Overloaded int // too many requests in flight, or the request's deadline has passed; 0: 503
+	Overloaded int // too many requests or calls in flight, or the request's deadline has passed; 0: 503
+	Dependency int // a dependency failed, timed out, or its breaker is open; 0: 502
 }
 
 // Concurrency bounds what goes on at once.
 type Concurrency struct {
 	// Max is how many at once; 0 means no bound, negative is an error. A request
-	// counts until its handler returns, or has hijacked the connection.
+	// counts until its handler returns, or has hijacked the connection; a call to
+	// a dependency until it is done.
 	Max int
 }
 
@@ -109,13 +140,20 @@ type HandlerFunc func(http.ResponseWriter, *http.Request) error
 
 // A Guard guards one server. Make one with [New]; the zero Guard is not usable.
 type Guard struct {
-	log      logger
-	tuned    atomic.Pointer[tuned]
-	inFlight gate
-	phase    atomic.Int32 // see health.go
+	log          logger
+	hooks        Hooks
+	start        time.Time // instants are nanoseconds since start, by the monotonic clock
+	tuned        atomic.Pointer[tuned]
+	inFlight     gate
+	traffic      traffic
+	phase        atomic.Int32 // see health.go
+	health       atomic.Int32 // as it was told last
+	dependencies atomic.Pointer[[]*Dependency]
+	routes       atomic.Pointer[[]*Route]
+	stopped      atomic.Bool
+	stop         chan struct{} // closed by Close
 
-	mu     sync.Mutex // serialises changes; guards routes
-	routes map[string]*Route
+	mu sync.Mutex // serialises changes
 }
 
 // New returns a Guard. The error names the field of c that is invalid, and its
@@ -125,7 +163,7 @@ func New(c Config) (*Guard, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Guard{routes: make(map[string]*Route)}
+	g := &Guard{hooks: c.Hooks, start: time.Now(), stop: make(chan struct{})}
 	g.log.to = c.Logger
 	g.tuned.Store(t)
 	return g, nil
@@ -170,19 +208,19 @@ func (g *Guard) Mux(m *http.ServeMux) http.Handler {
 func (g *Guard) serve(w http.ResponseWriter, r *http.Request, rt *Route, next HandlerFunc) {
 	t := g.tuned.Load()
 	rec := newRecorder(rt != nil || len(t.clients) > 0)
-	rec.ResponseWriter, rec.guard, rec.outer = w, g, find(w, g)
+	rec.ResponseWriter, rec.guard, rec.outer, rec.start = w, g, find(w, g), g.now()
 	w = rec.view()
-	defer rec.leave(w, r)
+	defer rec.leave(w, r, rt)
 
 	if g.phase.Load() != serving {
 		w.Header().Set("Connection", "close")
 	}
 	if rec.outer.passed() || t.exempt(r) {
-		rec.pass = true
-	} else if refused := rec.admit(t, rt, r); refused != nil {
-		g.log.refused(refused, t.config.Shadow)
+		rec.pass, rec.unmeasured = true, rec.outer == nil || rec.outer.unmeasured
+	} else if err := rec.admit(t, rt, r); err != nil {
+		why := rec.refused(t, rt, r, err)
 		if !t.config.Shadow {
-			g.writeError(w, r, refused, true)
+			g.writeError(w, r, err, why)
 			return
 		}
 		rec.pass = true
@@ -190,11 +228,12 @@ func (g *Guard) serve(w http.ResponseWriter, r *http.Request, rt *Route, next Ha
 	if err := next(w, r); err != nil {
 		g.WriteError(w, r, err)
 	}
+	rec.returned = true
 }
 
 // admit takes everything that the request needs, or nothing. The order is the
 // order of the checks.
-func (rec *recorder) admit(t *tuned, rt *Route, r *http.Request) *RefusedError {
+func (rec *recorder) admit(t *tuned, rt *Route, r *http.Request) error {
 	g, cost, before := rec.guard, 1, 0
 	if rec.outer != nil {
 		before = rec.outer.held()
@@ -205,6 +244,12 @@ func (rec *recorder) admit(t *tuned, rt *Route, r *http.Request) *RefusedError {
 	if rt != nil {
 		own = rt.tuned.Load()
 		cost = own.cost
+		for _, d := range own.config.Needs {
+			if refused := d.refuses(r.Context()); refused != nil {
+				rec.takeBack(0)
+				return refused
+			}
+		}
 	}
 	extra := max(cost-before, 0) // what outer stages have not taken already
 	if rec.taken != nil {
@@ -237,10 +282,10 @@ func (rec *recorder) admit(t *tuned, rt *Route, r *http.Request) *RefusedError {
 }
 
 // WriteError answers a request with an error, in the format that the client
-// accepts: an [*Error] says what; a [*RefusedError] and a [*http.MaxBytesError]
-// have statuses of their own, and so has it if the deadline of the request's
-// context has passed (that of Statuses.Overloaded); everything else, nil
-// included, is a 500, and its text goes to the log alone.
+// accepts: an [*Error] says what; a [*RefusedError], a [*DependencyError] and an
+// [*http.MaxBytesError] have statuses of their own, and so has it if the deadline
+// of the request's context has passed (that of Statuses.Overloaded); everything
+// else, nil included, is a 500, and its text goes to the log alone.
 //
 // If the client has gone, as the request's context tells, nothing is written,
 // nor can be after that, and the log says 499. If the response has already
@@ -249,15 +294,17 @@ func (rec *recorder) admit(t *tuned, rt *Route, r *http.Request) *RefusedError {
 //
 // It fits the ErrorHandler of [net/http/httputil.ReverseProxy].
 func (g *Guard) WriteError(w http.ResponseWriter, r *http.Request, err error) {
-	g.writeError(w, r, err, false)
+	g.writeError(w, r, err, notRefused)
 }
 
-// writeError is WriteError. counted: err is a refusal that the log knows already.
-func (g *Guard) writeError(w http.ResponseWriter, r *http.Request, err error, counted bool) {
-	const clientClosedRequest = 499
+// writeError is WriteError. known: what the request was refused for, if the log
+// knows already.
+func (g *Guard) writeError(w http.ResponseWriter, r *http.Request, err error, known refusal) {
 	id := RequestID(r)
+	rec := find(w, g)
 	if errors.Is(r.Context().Err(), context.Canceled) {
-		if !counted {
+		rec.became(RequestCanceled, known)
+		if known == notRefused {
 			g.log.request(slog.LevelInfo, "guard: client gone", r, id, clientClosedRequest, err)
 		}
 		// If it is still there, an empty 200 must not be what it gets.
@@ -265,29 +312,47 @@ func (g *Guard) writeError(w http.ResponseWriter, r *http.Request, err error, co
 		return
 	}
 	t := g.tuned.Load()
-	e, refused := t.answer(r, err)
+	e, why := t.answer(r, err)
 	switch {
 	case find(w, nil).begun():
 		g.log.request(slog.LevelError, "guard: error after the response had begun", r, id, e.Status, err)
 		panic(http.ErrAbortHandler)
-	case refused != nil:
-		if !counted { // by a Limiter of the application
-			g.log.refused(refused, t.config.Shadow)
+	case why != notRefused:
+		rec.became(RequestRefused, why)
+		if known == notRefused { // by a breaker, or by a Limiter of the application
+			g.log.refused(why, t.config.Shadow)
 		}
-	case e.Status == http.StatusInternalServerError:
-		g.log.request(slog.LevelError, "guard: unexpected error", r, id, e.Status, err)
-	case e.Err != nil && e.Status > http.StatusInternalServerError:
-		g.log.request(slog.LevelWarn, "guard: request failed", r, id, e.Status, err)
+	case e.Status >= http.StatusInternalServerError:
+		rec.became(RequestFailed, notRefused)
+		if e.Status == http.StatusInternalServerError {
+			g.log.request(slog.LevelError, "guard: unexpected error", r, id, e.Status, err)
+		} else if e.Err != nil {
+			g.log.request(slog.LevelWarn, "guard: request failed", r, id, e.Status, err)
+		}
 	}
 	writeProblem(w, r, &e, id)
 }
 
-// Close writes what the log still owes: the line on the refusals of the last
-// second. The guard goes on working. It never fails, and may be called again.
+const clientClosedRequest = 499
+
+// Close stops the health checks, and writes what the log still owes: the line on
+// the refusals of the last second. It does not wait for a Check that does not
+// heed its context. The guard goes on working; breakers are probed by calls from
+// now on. It never fails, and may be called again.
 func (g *Guard) Close() error {
+	if g.stopped.CompareAndSwap(false, true) {
+		close(g.stop)
+		for _, d := range g.Dependencies() {
+			d.stopCheck()
+		}
+	}
 	g.log.summarize()
 	return nil
 }
+
+func (g *Guard) closed() bool { return g.stopped.Load() }
+
+func (g *Guard) now() int64 { return int64(time.Since(g.start)) }
 
 func infallible(next http.Handler) HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {

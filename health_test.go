@@ -40,8 +40,8 @@ func TestHealth(t *testing.T) {
 				{"/livez?verbose", "[+]server ok\nlivez check passed\n", http.StatusOK, true},
 				{"/readyz", "{\"status\":\"pass\"}\n", http.StatusOK, false},
 				{"/readyz?verbose=0", "[+]server ok\nreadyz check passed\n", http.StatusOK, false},
-				{"/readyz", "{\"status\":\"fail\"}\n", http.StatusServiceUnavailable, true},
-				{"/readyz?a&verbose", "[-]server failed\nreadyz check failed\n", http.StatusServiceUnavailable, true},
+				{"/readyz", "{\"status\":\"fail\",\"phase\":\"draining\"}\n", http.StatusServiceUnavailable, true},
+				{"/readyz?a&verbose", "[-]server failed: draining\nreadyz check failed\n", http.StatusServiceUnavailable, true},
 			} {
 				if test.draining != draining {
 					continue

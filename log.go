@@ -10,9 +10,11 @@ import (
 )
 
 // logger writes the guard's lines. Their keys are stable: method, path, status,
-// request_id and error for a request; panic and stack; route, limit, burst,
-// clients and concurrency for tuning; limited, client, overloaded, draining and
-// shadow for refusals.
+// request_id and error for a request; panic and stack; route or dependency, limit,
+// burst, clients, concurrency, timeout and min_calls, failure_rate, slow_call,
+// slow_rate, open_for, probes and required for tuning; limited, client,
+// overloaded, draining, dependency, saturated and shadow for refusals; dependency, from,
+// to, reason, open_for, calls, failed, slow and error for a breaker.
 type logger struct {
 	to      *slog.Logger // nil: slog.Default()
 	refusal [refusals]atomic.Int64
@@ -69,10 +71,41 @@ func (l *logger) tuned(route string, limit Limit, clients []ClientLimit, c Concu
 	l.write(context.Background(), slog.LevelInfo, "guard: tuned", attrs...)
 }
 
+func (l *logger) tunedDependency(name string, t *tunedDependency) {
+	l.write(context.Background(), slog.LevelInfo, "guard: tuned",
+		slog.String("dependency", name),
+		slog.Duration("timeout", t.Timeout), slog.Int("concurrency", t.Concurrency.Max),
+		slog.Int("min_calls", t.MinCalls), slog.Float64("failure_rate", t.FailureRate),
+		slog.Duration("slow_call", t.SlowCall), slog.Float64("slow_rate", t.SlowRate),
+		slog.Duration("open_for", t.OpenFor), slog.Int("probes", t.Probes), slog.Bool("required", t.Required))
+}
+
+// breaker writes that the state of a breaker has changed.
+func (l *logger) breaker(ctx context.Context, e *BreakerEvent) {
+	level := slog.LevelInfo
+	attrs := []slog.Attr{
+		slog.String("dependency", e.Dependency), slog.String("from", e.From.String()),
+		slog.String("to", e.To.String()), slog.String("reason", e.Reason),
+	}
+	if e.To == StateOpen {
+		level = slog.LevelWarn
+		if e.OpenFor > 0 {
+			attrs = append(attrs, slog.Duration("open_for", e.OpenFor))
+		}
+	}
+	if e.Calls > 0 {
+		attrs = append(attrs, slog.Int64("calls", e.Calls), slog.Int64("failed", e.Failed), slog.Int64("slow", e.Slow))
+	}
+	if e.Err != nil {
+		attrs = append(attrs, slog.String("error", e.Err.Error()))
+	}
+	l.write(ctx, level, "guard: breaker changed", attrs...)
+}
+
 // refused counts a refusal. The first one of a second starts the timer that
 // writes them.
-func (l *logger) refused(e *RefusedError, shadow bool) {
-	l.refusal[e.kind].Add(1)
+func (l *logger) refused(why refusal, shadow bool) {
+	l.refusal[why].Add(1)
 	if l.shadow.Load() != shadow {
 		l.shadow.Store(shadow)
 	}
@@ -86,7 +119,7 @@ func (l *logger) refused(e *RefusedError, shadow bool) {
 
 func (l *logger) summarize() {
 	attrs := make([]slog.Attr, 0, len(l.refusal)+1)
-	for i, name := range [...]string{"limited", "client", "overloaded", "draining"} {
+	for i, name := range refusalNames {
 		if n := l.refusal[i].Swap(0); n > 0 {
 			attrs = append(attrs, slog.Int64(name, n))
 		}
@@ -95,3 +128,5 @@ func (l *logger) summarize() {
 		l.write(context.Background(), slog.LevelWarn, "guard: refused requests", append(attrs, slog.Bool("shadow", l.shadow.Load()))...)
 	}
 }
+
+var refusalNames = [refusals]string{"limited", "client", "overloaded", "draining", "dependency", "saturated"} //nolint:gochecknoglobals // a constant

@@ -26,6 +26,7 @@ type recorder struct {
 	hijacked bool         // the connection is the handler's
 	pass     bool         // exempt, or refused in shadow mode: inner stages pass too
 	inFlight bool         // counted among the guard's requests in flight
+	conduct
 }
 
 // newRecorder makes room for what is taken in the same allocation.
@@ -85,25 +86,43 @@ func (rec *recorder) unmatched() error {
 }
 
 // leave ends the stage, in whatever way the handler did.
-func (rec *recorder) leave(w http.ResponseWriter, r *http.Request) {
+func (rec *recorder) leave(w http.ResponseWriter, r *http.Request, rt *Route) {
 	rec.leaveFlight()
 	rec.settleUp()
 	p := recover()
-	if p == nil {
-		return // also for runtime.Goexit, which goes on
+	aborted := p == http.ErrAbortHandler //nolint:errorlint // a wrapped one is not an abort for net/http either
+	switch {
+	case aborted:
+		if rec.outcome == int8(RequestServed) {
+			rec.became(RequestAborted, notRefused)
+		}
+	case p != nil:
+		aborted = rec.panicked(w, r, rt, p)
+	case !rec.returned && rec.outcome == int8(RequestServed): // runtime.Goexit, which goes on
+		rec.became(RequestAborted, notRefused)
 	}
-	if p == http.ErrAbortHandler { //nolint:errorlint // a wrapped one is not an abort for net/http either
-		panic(p)
-	}
-	g := rec.guard
-	id := RequestID(r)
-	g.log.panicked(r, id, p, debug.Stack())
-	if rec.begun() {
+	rec.record(r, rt)
+	if aborted {
 		panic(http.ErrAbortHandler)
+	}
+}
+
+// panicked answers a request whose handler has panicked, or reports that it is
+// too late for that.
+func (rec *recorder) panicked(w http.ResponseWriter, r *http.Request, rt *Route, p any) (tooLate bool) {
+	g, id, stack := rec.guard, RequestID(r), debug.Stack()
+	rec.became(RequestPanicked, notRefused)
+	g.log.panicked(r, id, p, stack)
+	if hook := g.hooks.Panicked; hook != nil {
+		g.hooked(func() { hook(r.Context(), PanicEvent{Route: rt.label(), Value: p, Stack: stack}) })
+	}
+	if rec.begun() {
+		return true
 	}
 	rec.mux, rec.missed = nil, 0
 	e, _ := g.tuned.Load().answer(r, nil)
 	writeProblem(w, r, &e, id)
+	return false
 }
 
 // Unwrap lets http.ResponseController reach what the recorder does not have.

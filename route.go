@@ -17,6 +17,10 @@ type RouteConfig struct {
 	// guard's included. 0 means 1; negative, or more than the Burst of one of
 	// those buckets, is an error.
 	Cost int
+	// Needs are dependencies that the route cannot do without: while one of them
+	// refuses calls, a request is refused before it has taken a token, and
+	// answered with 502. nil in it is an error.
+	Needs []*Dependency
 }
 
 // A Route is a part of what a guard guards, with limits of its own. Make one
@@ -26,6 +30,7 @@ type Route struct {
 	name     string
 	tuned    atomic.Pointer[tunedRoute]
 	inFlight gate
+	traffic  traffic
 }
 
 // tunedRoute is a RouteConfig in effect. It is immutable.
@@ -49,8 +54,17 @@ func (g *Guard) Route(name string, c RouteConfig) (*Route, error) {
 	}
 	rt := &Route{guard: g, name: name}
 	rt.tuned.Store(t)
-	g.routes[name] = rt
+	all := append(g.allRoutes(), rt)
+	g.routes.Store(&all)
 	return rt, nil
+}
+
+// allRoutes returns the routes of the guard, in the order in which they were added.
+func (g *Guard) allRoutes() []*Route {
+	if all := g.routes.Load(); all != nil {
+		return append([]*Route(nil), *all...)
+	}
+	return nil
 }
 
 // Handler wraps next with the limits of the route and the guard. It may stand
@@ -72,5 +86,6 @@ func (rt *Route) Config() RouteConfig { return rt.tuned.Load().config.clone() }
 
 func (c RouteConfig) clone() RouteConfig {
 	c.Clients = append([]ClientLimit(nil), c.Clients...)
+	c.Needs = append([]*Dependency(nil), c.Needs...)
 	return c
 }

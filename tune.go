@@ -34,8 +34,8 @@ func (c Config) clone() Config {
 // names the field and its value, nothing changes. Buckets keep their tokens.
 //
 // No lock is held while f runs. It may run again if another change comes
-// between, so it must do nothing but change its argument. Logger, the number of
-// Clients and their Key and MaxKeys cannot change.
+// between, so it must do nothing but change its argument. Logger, Hooks, the
+// number of Clients and their Key and MaxKeys cannot change.
 func (g *Guard) Tune(f func(*Config)) error {
 	if f == nil {
 		return errors.New("guard: Tune(nil)")
@@ -54,6 +54,7 @@ func (g *Guard) Tune(f func(*Config)) error {
 		}
 		if done {
 			g.log.tuned("", t.config.Limit, t.config.Clients, t.config.Concurrency)
+			g.tunedEvent(TuneEvent{})
 			return nil
 		}
 	}
@@ -66,7 +67,7 @@ func (g *Guard) replace(old, t *tuned) (done bool, err error) {
 	if g.tuned.Load() != old {
 		return false, nil
 	}
-	for _, rt := range g.routes {
+	for _, rt := range g.allRoutes() {
 		if err := t.affords(rt.name, rt.tuned.Load().cost); err != nil {
 			return false, err
 		}
@@ -92,6 +93,7 @@ func (rt *Route) Tune(f func(*RouteConfig)) error {
 		}
 		if done {
 			rt.guard.log.tuned(rt.name, c.Limit, c.Clients, c.Concurrency)
+			rt.guard.tunedEvent(TuneEvent{Route: rt.name})
 			return nil
 		}
 	}
@@ -127,9 +129,15 @@ func compile(c Config, old *tuned) (*tuned, error) {
 	for _, s := range []struct {
 		name   string
 		status *int
-	}{{"Limited", &t.status.Limited}, {"Client", &t.status.Client}, {"Overloaded", &t.status.Overloaded}} {
+		none   int
+	}{
+		{"Limited", &t.status.Limited, http.StatusServiceUnavailable},
+		{"Client", &t.status.Client, http.StatusServiceUnavailable},
+		{"Overloaded", &t.status.Overloaded, http.StatusServiceUnavailable},
+		{"Dependency", &t.status.Dependency, http.StatusBadGateway},
+	} {
 		if *s.status == 0 {
-			*s.status = http.StatusServiceUnavailable
+			*s.status = s.none
 		}
 		if *s.status < 400 || *s.status > 599 {
 			return nil, fmt.Errorf("guard: Status.%s is %d, want 400 to 599, or 0", s.name, *s.status)
@@ -141,6 +149,9 @@ func compile(c Config, old *tuned) (*tuned, error) {
 		before = &old.buckets
 		if c.Logger != old.config.Logger {
 			return nil, errors.New("guard: Logger cannot be changed by Tune")
+		}
+		if field := c.Hooks.differ(old.config.Hooks); field != "" {
+			return nil, fmt.Errorf("guard: Hooks.%s cannot be changed by Tune", field)
 		}
 		if err := fixedClients("", c.Clients, old.config.Clients); err != nil {
 			return nil, err
@@ -170,6 +181,11 @@ func compileRoute(name string, c RouteConfig, old *tunedRoute, t *tuned) (*tuned
 	}
 	if c.Cost < 0 {
 		return nil, fmt.Errorf("guard: %sCost is %d, want >= 0", prefix, c.Cost)
+	}
+	for i, d := range c.Needs {
+		if d == nil {
+			return nil, fmt.Errorf("guard: %sNeeds[%d] is nil, want a Dependency", prefix, i)
+		}
 	}
 	var before *buckets
 	if old != nil {
@@ -206,7 +222,7 @@ func compileBuckets(prefix string, l Limit, clients []ClientLimit, c Concurrency
 		if old != nil {
 			before = old.clients[i]
 		}
-		n, err := compileClient(fmt.Sprintf("%sClients[%d]", prefix, i), c, before)
+		n, err := compileClient(fmt.Sprintf("%sClients[%d]", prefix, i), c.name(i), c, before)
 		if err != nil {
 			return b, err
 		}
@@ -264,8 +280,10 @@ func (g *Guard) checkName(name string) error {
 	if name == "" {
 		return errors.New(`guard: the name of a route is "", want one`)
 	}
-	if g.routes[name] != nil {
-		return fmt.Errorf("guard: there is already a route %q", name)
+	for _, rt := range g.allRoutes() {
+		if rt.name == name {
+			return fmt.Errorf("guard: there is already a route %q", name)
+		}
 	}
 	return nil
 }

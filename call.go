@@ -1,0 +1,268 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// A call is one that has been let through. It must end once.
+type call struct {
+	d     *Dependency
+	t     *tunedDependency
+	phase *phase // that it began in; nil in shadow mode, where its result counts for nothing
+	probe *probe // nil: it is none
+	limit *timedContext
+	start int64
+	took  int64 // until the header of the response, for a Transport; 0: until the end
+	ended bool
+}
+
+// begin lets a call through, or returns why not.
+func (c *call) begin(ctx context.Context, d *Dependency) error {
+	if ctx == nil {
+		return fmt.Errorf("guard: dependency %q: the context is nil", d.name)
+	}
+	if err := ctx.Err(); err != nil {
+		return &DependencyError{dependency: d, outcome: OutcomeIgnored, err: err, until: unknown}
+	}
+	c.d, c.t, c.phase, c.start = d, d.tuned.Load(), d.phase.Load(), d.now()
+	if c.phase.state == StateClosed && d.pause.Load() == nil && d.calls.enter(c.t.Concurrency.Max) {
+		return nil
+	}
+	refused := c.admit(ctx)
+	if refused == nil {
+		return nil
+	}
+	d.refused(ctx, refused)
+	if !d.guard.tuned.Load().config.Shadow {
+		return refused
+	}
+	c.phase, c.probe = nil, nil
+	d.calls.enter(0)
+	return nil
+}
+
+// admit is the long way in: the breaker is not closed, or calls are paused, or
+// there are as many as may be.
+func (c *call) admit(ctx context.Context) *DependencyError {
+	d := c.d
+	if c.phase.state == StateOpen && c.start < c.phase.until && d.pause.Load() == nil {
+		return c.phase.refusal
+	}
+	d.mu.Lock()
+	c.start = d.now()
+	c.phase = d.advance(c.start)
+	refused := d.refusing(c.start)
+	switch {
+	case refused != nil:
+	case !d.calls.enter(c.t.Concurrency.Max):
+		refused = d.full
+	case c.phase.state == StateHalfOpen:
+		c.probe = c.phase.send(after(c.start, c.t.ProbeTimeout), false)
+	}
+	d.mu.Unlock()
+	d.tell(ctx)
+	return refused
+}
+
+// refuses returns what a call would be refused with now, or nil.
+func (d *Dependency) refuses(ctx context.Context) *DependencyError {
+	ph := d.phase.Load()
+	if ph.state == StateClosed && d.pause.Load() == nil {
+		return nil
+	}
+	d.mu.Lock()
+	now := d.now()
+	d.advance(now)
+	refused := d.refusing(now)
+	d.mu.Unlock()
+	d.tell(ctx)
+	return refused
+}
+
+// send lets a probe out. The caller holds the dependency's mu.
+func (ph *phase) send(deadline int64, check bool) *probe {
+	p := &probe{deadline: deadline, check: check}
+	ph.probes = append(ph.probes, p)
+	return p
+}
+
+// timed returns the context for the call: with the Timeout, if that is earlier
+// than the caller's own deadline.
+func (c *call) timed(ctx context.Context) context.Context {
+	if c.t.Timeout <= 0 {
+		return ctx
+	}
+	deadline := c.d.at(after(c.start, c.t.Timeout))
+	if callers, ok := ctx.Deadline(); ok && callers.Before(deadline) {
+		return ctx
+	}
+	c.limit = &timedContext{Context: ctx, deadline: deadline}
+	return c.limit
+}
+
+// run calls fn, and ends the call in whatever way fn ends.
+func (c *call) run(ctx context.Context, fn func(context.Context) error) (err error) {
+	returned := false
+	defer func() {
+		if !returned {
+			c.abort(ctx, recover())
+		}
+	}()
+	if c.t.Timeout > 0 {
+		err = fn(c.timed(ctx))
+	} else {
+		err = fn(ctx)
+	}
+	if err == nil {
+		c.end(ctx, OutcomeSucceeded, nil)
+	} else {
+		err = c.settle(ctx, err)
+	}
+	returned = true
+	return err
+}
+
+// abort ends a call that did not return: it panicked with p, or p is nil and its
+// goroutine exits.
+func (c *call) abort(ctx context.Context, p any) {
+	if p == nil {
+		c.end(ctx, OutcomeIgnored, nil)
+		return
+	}
+	c.end(ctx, OutcomeFailed, errPanicked)
+	panic(p)
+}
+
+// settle ends a call that came to err, and returns what to answer with.
+func (c *call) settle(ctx context.Context, err error) error {
+	if err == nil {
+		c.end(ctx, OutcomeSucceeded, nil)
+		return nil
+	}
+	o, late := c.judge(ctx, err)
+	c.end(ctx, o, err)
+	return c.wrap(err, o, late)
+}
+
+// wrap returns what the caller of a call gets for an error.
+func (c *call) wrap(err error, o Outcome, late bool) error {
+	var inner *DependencyError
+	if errors.As(err, &inner) && inner != nil && (inner.dependency == c.d || o == OutcomeIgnored) {
+		return err
+	}
+	if (o == OutcomeSucceeded || o == OutcomeIgnored) && !contextEnded(err) {
+		return err
+	}
+	e := &DependencyError{dependency: c.d, outcome: o, err: err, until: unknown}
+	if late {
+		e.kind = ErrTimeout
+	}
+	return e
+}
+
+// judge says what an error means, and whether the Timeout brought it about.
+func (c *call) judge(ctx context.Context, err error) (o Outcome, late bool) {
+	ended := ctx.Err()
+	late = c.limit != nil && c.limit.passed(ended)
+	ofContext := contextEnded(err)
+	switch {
+	case late && ofContext:
+		return OutcomeFailed, true
+	case ofContext && ended != nil:
+		return c.whoseFault(ctx, ended), false
+	case errors.Is(err, context.Canceled):
+		return OutcomeIgnored, false
+	}
+	if c.t.Classify != nil {
+		o = c.t.Classify(err)
+	}
+	if o <= OutcomeDefault || o >= outcomes {
+		o = c.byRule(err)
+	}
+	if o == OutcomeFailed && ended != nil && !late {
+		o = c.whoseFault(ctx, ended)
+	}
+	return o, late && o == OutcomeFailed
+}
+
+// whoseFault judges a call whose caller's context has ended.
+func (c *call) whoseFault(ctx context.Context, ended error) Outcome {
+	if !errors.Is(ended, context.DeadlineExceeded) {
+		return OutcomeIgnored // it hung up
+	}
+	had := c.d.now() - c.start
+	if deadline, ok := ctx.Deadline(); ok {
+		had = int64(deadline.Sub(c.d.at(c.start)))
+	}
+	if had < int64(c.t.FairShare) {
+		return OutcomeIgnored
+	}
+	return OutcomeFailed
+}
+
+// byRule judges an error that no classifier has judged.
+func (c *call) byRule(err error) Outcome {
+	var own *Error
+	var inner *DependencyError
+	var refused *RefusedError
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &inner) && inner != nil:
+		if inner.dependency == c.d {
+			return inner.outcome
+		}
+		return OutcomeIgnored
+	case errors.As(err, &own) && own != nil:
+		if own.Status < 500 {
+			return OutcomeSucceeded
+		}
+	case errors.As(err, &refused), errors.As(err, &tooLarge):
+		return OutcomeIgnored
+	}
+	return OutcomeFailed
+}
+
+// contextEnded reports whether an error tells of the end of a context.
+func contextEnded(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// end ends the call with its outcome, and gives back what it held.
+func (c *call) end(ctx context.Context, o Outcome, err error) {
+	if c.ended { // by what was under way when a hook ended the goroutine
+		return
+	}
+	c.ended = true
+	d, now := c.d, c.d.now()
+	if c.limit != nil {
+		c.limit.end()
+	}
+	took := c.took
+	if took == 0 {
+		took = now - c.start
+	}
+	slow := c.t.SlowCall > 0 && took >= int64(c.t.SlowCall)
+	d.calls.leave()
+	d.counts.ended(o, slow)
+	if o != OutcomeIgnored {
+		d.latency.add(took)
+	}
+	switch ph := c.phase; {
+	case ph == nil:
+	case ph.state == StateClosed && o == OutcomeSucceeded && !slow:
+		ph.window.at(now).fine.Add(1)
+		if ph.streak.Load() != 0 {
+			ph.streak.Store(0)
+		}
+	default:
+		d.report(ctx, c, o, slow, now, err)
+	}
+	if hook := d.guard.hooks.CallDone; hook != nil {
+		e := CallEvent{Dependency: d.name, Outcome: o, Slow: slow, Latency: time.Duration(took), Err: err}
+		d.guard.hooked(func() { hook(ctx, e) })
+	}
+}

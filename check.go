@@ -1,0 +1,151 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// watchOver starts the goroutine that runs the Check, if there is work for it.
+// The caller holds mu.
+func (d *Dependency) watchOver() {
+	if !d.watching && d.watchable() {
+		d.watching = true
+		go d.watch()
+	}
+}
+
+func (d *Dependency) watchable() bool {
+	ph := d.phase.Load()
+	return d.tuned.Load().Check != nil && ph.state != StateClosed && ph.mode == ModeAuto && !d.guard.closed()
+}
+
+// watched reports whether the Check does the probing, and not the calls. The
+// caller holds mu.
+func (d *Dependency) watched(now int64) bool {
+	hangs := d.checkEnd != 0 && now >= d.checkEnd
+	return d.watching && !hangs && d.tuned.Load().Check != nil && !d.guard.closed()
+}
+
+// watch runs the Check until the breaker is closed.
+func (d *Dependency) watch() {
+	defer func() { // also if the Check has ended the goroutine
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.watching = false
+		d.watchOver()
+	}()
+	for {
+		wait, ok := d.untilCheck()
+		if !ok {
+			return
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-d.guard.stop:
+			timer.Stop()
+			return
+		}
+		for d.check() { // once more if it takes more than one success
+		}
+	}
+}
+
+// untilCheck returns how long to wait for the next Check: CheckEvery, or less if
+// the breaker will be half-open before that, or is already.
+func (d *Dependency) untilCheck() (wait time.Duration, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.watchable() {
+		return 0, false
+	}
+	wait = d.tuned.Load().CheckEvery
+	switch ph := d.phase.Load(); {
+	case ph.state == StateOpen:
+		wait = min(wait, max(until(d.now(), ph.until), 0))
+	case !ph.checked:
+		wait = 0
+	}
+	return wait, true
+}
+
+// check runs the Check once, and reports whether it passed and the breaker is
+// still half-open.
+//
+// While the breaker is open, only what the Check itself got wrong can be put
+// right by it before the time is over: it closes a breaker that it has opened,
+// but not one that calls have.
+func (d *Dependency) check() (again bool) {
+	t := d.tuned.Load()
+	d.mu.Lock()
+	now := d.now()
+	ph := d.advance(now)
+	if !d.watchable() || t.Check == nil {
+		d.mu.Unlock()
+		return false
+	}
+	end := after(now, t.ProbeTimeout)
+	var p *probe
+	if ph.state == StateHalfOpen {
+		p = ph.send(end, true)
+		ph.checked = true
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), t.ProbeTimeout)
+	d.checkEnd, d.cancel = end, cancel
+	d.mu.Unlock()
+	d.tell(ctx)
+
+	err := errGone
+	defer func() { again = d.checked(ctx, cancel, ph, p, err) }()
+	err = runCheck(ctx, t.Check)
+	return false
+}
+
+var errGone = errors.New("guard: the check has ended its goroutine")
+
+// checked takes the result of a Check that began in the phase.
+func (d *Dependency) checked(ctx context.Context, cancel context.CancelFunc, ph *phase, p *probe, err error) (again bool) {
+	d.mu.Lock()
+	now := d.now()
+	d.checkEnd, d.cancel = 0, nil
+	if d.advance(now) == ph && !d.guard.closed() {
+		if err == nil && ph.state == StateOpen && ph.byCheck {
+			d.halfOpen(now, "check passed")
+			ph = d.phase.Load()
+		}
+		if ph.state == StateHalfOpen {
+			o := OutcomeSucceeded
+			if err != nil {
+				o = OutcomeFailed
+			}
+			d.verdict(p, o, now, err)
+			again = err == nil && d.phase.Load() == ph
+		}
+	}
+	d.mu.Unlock()
+	d.tell(ctx)
+	cancel()
+	return again
+}
+
+// runCheck turns a panic of the Check into an error: it is in nobody's goroutine.
+func runCheck(ctx context.Context, check func(context.Context) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("guard: the check panicked: %v", p)
+		}
+	}()
+	return check(ctx)
+}
+
+// stopCheck ends the Check that is running, for good if the guard is closed.
+func (d *Dependency) stopCheck() {
+	d.mu.Lock()
+	cancel := d.cancel
+	d.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+}
