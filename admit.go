@@ -177,21 +177,31 @@ func later(a, b time.Duration) time.Duration {
 	return max(a, b)
 }
 
-// A gate counts what is going on.
-type gate struct{ n atomic.Int64 }
+// A gate counts what is going on: what has begun, less what has ended. Both only
+// grow, and so also tell how many there ever were.
+type gate struct{ begun, ended atomic.Uint64 }
 
 // enter counts one more, unless there are as many as may be (0: any number).
 func (g *gate) enter(most int) bool {
 	if most == 0 {
-		g.n.Add(1)
+		g.begun.Add(1)
 		return true
 	}
-	for n := g.n.Load(); n < int64(most); n = g.n.Load() {
-		if g.n.CompareAndSwap(n, n+1) {
+	for {
+		begun := g.begun.Load()
+		if begun-g.ended.Load() >= uint64(most) { // both at the instant of the second
+			return false
+		}
+		if g.begun.CompareAndSwap(begun, begun+1) {
 			return true
 		}
 	}
-	return false
 }
 
-func (g *gate) leave() { g.n.Add(-1) }
+func (g *gate) leave() { g.ended.Add(1) }
+
+// inside returns how many are going on.
+func (g *gate) inside() int64 {
+	ended := g.ended.Load() // first, or the result could be negative
+	return int64(g.begun.Load() - ended)
+}

@@ -1,6 +1,8 @@
 package guard_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -8,9 +10,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/sony/gobreaker/v2"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/time/rate"
 
@@ -18,7 +23,8 @@ import (
 )
 
 // Each benchmark stands beside the same work done by hand on the bare
-// golang.org/x/time/rate: "make bench" runs the pairs in turn and prints ratios.
+// golang.org/x/time/rate and github.com/sony/gobreaker: "make bench" runs the
+// pairs in turn and prints ratios.
 
 const plenty = math.MaxInt32
 
@@ -95,6 +101,84 @@ func BenchmarkHandler(b *testing.B) {
 		serial(b, test.name+"/guard", func() { clear(w.h); guarded.ServeHTTP(w, r) })
 		serial(b, test.name+"/baseline", func() { clear(w.h); hand.ServeHTTP(w, r) })
 	}
+}
+
+func BenchmarkDependency(b *testing.B) {
+	ctx := context.Background()
+	fine := func(context.Context) error { return nil }
+	bareFine := func() (struct{}, error) { return struct{}{}, nil }
+	d := newDependency(b, guard.DependencyConfig{Timeout: guard.NoTimeout, OpenFor: time.Hour, MaxOpenFor: time.Hour})
+	bare := gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{Timeout: time.Hour})
+	serial(b, "closed/guard", func() { _ = d.Do(ctx, fine) })
+	serial(b, "closed/baseline", func() { _, _ = bare.Execute(bareFine) })
+	parallel(b, "closed/parallel/guard", func() { _ = d.Do(ctx, fine) })
+	parallel(b, "closed/parallel/baseline", func() { _, _ = bare.Execute(bareFine) })
+	limited := newDependency(b, guard.DependencyConfig{})
+	serial(b, "timeout/guard", func() { _ = limited.Do(ctx, fine) })
+	serial(b, "timeout/baseline", func() {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		_, _ = bare.Execute(func() (struct{}, error) { return struct{}{}, fine(ctx) })
+		cancel()
+	})
+	broken := errors.New("broken")
+	for d.State() != guard.StateOpen {
+		_ = d.Do(ctx, func(context.Context) error { return broken })
+	}
+	for bare.State() != gobreaker.StateOpen {
+		_, _ = bare.Execute(func() (struct{}, error) { return struct{}{}, broken })
+	}
+	serial(b, "open/guard", func() { _ = d.Do(ctx, fine) })
+	serial(b, "open/baseline", func() { _, _ = bare.Execute(bareFine) })
+}
+
+// instant is a RoundTripper that answers at once.
+type instant struct{}
+
+func (instant) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader("x"))}, nil
+}
+
+func BenchmarkTransport(b *testing.B) {
+	d := newDependency(b, guard.DependencyConfig{Timeout: guard.NoTimeout})
+	guarded := d.Transport(instant{})
+	bare := gobreaker.NewCircuitBreaker[*http.Response](gobreaker.Settings{})
+	r := httptest.NewRequest(http.MethodGet, "http://upstream/", nil)
+	read := func(resp *http.Response, err error) {
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+	}
+	serial(b, "closed/guard", func() { read(guarded.RoundTrip(r)) })
+	serial(b, "closed/baseline", func() {
+		read(bare.Execute(func() (*http.Response, error) { return instant{}.RoundTrip(r) }))
+	})
+}
+
+// BenchmarkRequest is a whole request: one shared limit and one call to a dependency.
+func BenchmarkRequest(b *testing.B) {
+	g := newGuard(b, guard.Config{Limit: guard.Limit{Rate: 1e3, Burst: plenty}})
+	d, err := g.Dependency("db", guard.DependencyConfig{Timeout: guard.NoTimeout})
+	require.NoError(b, err)
+	fine := func(context.Context) error { return nil }
+	guarded := g.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		if err := d.Do(r.Context(), fine); err != nil {
+			return err
+		}
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	})
+	bare := gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{})
+	hand := byHand(rate.NewLimiter(1e3, plenty), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := bare.Execute(func() (struct{}, error) { return struct{}{}, fine(r.Context()) }); err != nil {
+			http.Error(w, "bad gateway", http.StatusBadGateway)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	r := httptest.NewRequest(http.MethodGet, "/visits/1", nil)
+	w := &sink{h: http.Header{}}
+	serial(b, "one-call/guard", func() { clear(w.h); guarded.ServeHTTP(w, r) })
+	serial(b, "one-call/baseline", func() { clear(w.h); hand.ServeHTTP(w, r) })
 }
 
 func noContent(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }

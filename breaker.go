@@ -24,16 +24,19 @@ import (
 //
 // Make one with [Guard.Dependency]. All methods are safe for concurrent use.
 type Dependency struct {
-	guard   *Guard
-	name    string
-	start   time.Time // instants are nanoseconds since start, by the monotonic clock
-	tuned   atomic.Pointer[tunedDependency]
-	phase   atomic.Pointer[phase]
-	pause   atomic.Pointer[pause] // nil: none
+	guard *Guard
+	name  string
+	start time.Time // instants are nanoseconds since start, by the monotonic clock
+	tuned atomic.Pointer[tunedDependency]
+	phase atomic.Pointer[phase]
+	pause atomic.Pointer[pause] // nil: none
+	full  *DependencyError      // shared by all that are refused for the Concurrency
+
+	_       [64]byte // everybody reads the above and writes the below
 	calls   gate
+	_       [64]byte
 	counts  counts
 	latency histogram
-	full    *DependencyError // shared by all that are refused for the Concurrency
 
 	mu       sync.Mutex // guards the fields below, and half-open phases
 	circuit  *gobreaker.TwoStepCircuitBreaker[struct{}]
@@ -53,7 +56,7 @@ type Dependency struct {
 }
 
 // counts are what became of calls since the start. Those that succeeded are the
-// rest of those that were timed.
+// rest of those that have ended.
 type counts struct {
 	failed, answered, ignored, slow atomic.Uint64
 	open, throttled, saturated      atomic.Uint64 // refused
@@ -154,7 +157,7 @@ func (d *Dependency) Acquire(ctx context.Context) (context.Context, *Permit, err
 		return ctx, nil, err
 	}
 	p.caller = ctx
-	return p.call.timed(ctx), p, nil
+	return p.call.limited(ctx), p, nil
 }
 
 // A Permit is a call that has begun. It holds a place among the calls at once

@@ -18,6 +18,7 @@ type call struct {
 	start int64
 	took  int64 // until the header of the response, for a Transport; 0: until the end
 	ended bool
+	left  bool // it has given its place back
 }
 
 // begin lets a call through, or returns why not.
@@ -28,7 +29,10 @@ func (c *call) begin(ctx context.Context, d *Dependency) error {
 	if err := ctx.Err(); err != nil {
 		return &DependencyError{dependency: d, outcome: OutcomeIgnored, err: err, until: unknown}
 	}
-	c.d, c.t, c.phase, c.start = d, d.tuned.Load(), d.phase.Load(), d.now()
+	c.d, c.t, c.phase, c.start = d, d.tuned.Load(), d.phase.Load(), unread
+	if c.timed(ctx) {
+		c.start = d.now()
+	}
 	if c.phase.state == StateClosed && d.pause.Load() == nil && d.calls.enter(c.t.Concurrency.Max) {
 		return nil
 	}
@@ -43,6 +47,22 @@ func (c *call) begin(ctx context.Context, d *Dependency) error {
 	c.phase, c.probe = nil, nil
 	d.calls.enter(0)
 	return nil
+}
+
+// timedCalls is how many calls in a slot of the window are timed, where nothing
+// but the latency depends on it. More would tell nothing more, and cost.
+const timedCalls = 1000
+
+// timed reports whether the call has to know when it began.
+func (c *call) timed(ctx context.Context) bool {
+	if c.t.Timeout > 0 || c.t.SlowCall > 0 || c.d.guard.hooks.CallDone != nil || c.phase.state != StateClosed {
+		return true
+	}
+	if s := c.phase.window.current.Load(); s == nil || s.fine.Load() < timedCalls {
+		return true
+	}
+	_, has := ctx.Deadline() // FairShare
+	return has
 }
 
 // admit is the long way in: the breaker is not closed, or calls are paused, or
@@ -90,9 +110,9 @@ func (ph *phase) send(deadline int64, check bool) *probe {
 	return p
 }
 
-// timed returns the context for the call: with the Timeout, if that is earlier
+// limited returns the context for the call: with the Timeout, if that is earlier
 // than the caller's own deadline.
-func (c *call) timed(ctx context.Context) context.Context {
+func (c *call) limited(ctx context.Context) context.Context {
 	if c.t.Timeout <= 0 {
 		return ctx
 	}
@@ -113,7 +133,7 @@ func (c *call) run(ctx context.Context, fn func(context.Context) error) (err err
 		}
 	}()
 	if c.t.Timeout > 0 {
-		err = fn(c.timed(ctx))
+		err = fn(c.limited(ctx))
 	} else {
 		err = fn(ctx)
 	}
@@ -231,6 +251,14 @@ func contextEnded(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
+// leave gives back the place among the calls at once.
+func (c *call) leave() {
+	if !c.left {
+		c.left = true
+		c.d.calls.leave()
+	}
+}
+
 // end ends the call with its outcome, and gives back what it held.
 func (c *call) end(ctx context.Context, o Outcome, err error) {
 	if c.ended { // by what was under way when a hook ended the goroutine
@@ -246,9 +274,9 @@ func (c *call) end(ctx context.Context, o Outcome, err error) {
 		took = now - c.start
 	}
 	slow := c.t.SlowCall > 0 && took >= int64(c.t.SlowCall)
-	d.calls.leave()
 	d.counts.ended(o, slow)
-	if o != OutcomeIgnored {
+	c.leave()
+	if o != OutcomeIgnored && c.start != unread {
 		d.latency.add(took)
 	}
 	switch ph := c.phase; {

@@ -142,7 +142,7 @@ type HandlerFunc func(http.ResponseWriter, *http.Request) error
 type Guard struct {
 	log          logger
 	hooks        Hooks
-	start        time.Time // instants are nanoseconds since start, by the monotonic clock
+	start        time.Time // that of the limiter; instants are nanoseconds since start
 	tuned        atomic.Pointer[tuned]
 	inFlight     gate
 	traffic      traffic
@@ -163,7 +163,7 @@ func New(c Config) (*Guard, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Guard{hooks: c.Hooks, start: time.Now(), stop: make(chan struct{})}
+	g := &Guard{hooks: c.Hooks, start: t.limiter.start, stop: make(chan struct{})}
 	g.log.to = c.Logger
 	g.tuned.Store(t)
 	return g, nil
@@ -261,7 +261,11 @@ func (rec *recorder) admit(t *tuned, rt *Route, r *http.Request) error {
 		}
 	}
 	if extra > 0 {
-		if wait, ok := t.limiter.Take(extra); !ok {
+		now := rec.start
+		if rec.taken != nil || t.config.Exempt != nil { // user code may have taken a while
+			now = unread
+		}
+		if wait, ok := t.limiter.takeAt(now, extra); !ok {
 			return rec.refuse(refusedLimited, rec.planned(), wait, cost)
 		}
 	}

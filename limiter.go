@@ -74,7 +74,13 @@ func NewLimiter(l Limit) (*Limiter, error) {
 // n tokens, after those in Wait have theirs; it is negative if that is never: n
 // is negative or above the Burst, or the bucket does not refill. Take(0) always
 // succeeds.
-func (l *Limiter) Take(n int) (wait time.Duration, ok bool) {
+func (l *Limiter) Take(n int) (wait time.Duration, ok bool) { return l.takeAt(unread, n) }
+
+// unread is the instant of who has not looked at the clock.
+const unread = -1
+
+// takeAt is Take for who has just looked at the clock, or has not.
+func (l *Limiter) takeAt(now int64, n int) (wait time.Duration, ok bool) {
 	switch {
 	case n == 0:
 		return 0, true
@@ -86,7 +92,9 @@ func (l *Limiter) Take(n int) (wait time.Duration, ok bool) {
 		return 0, true
 	}
 	if expiry := l.until.Load(); n == 1 && (next != 0 || expiry != 0) {
-		now := l.now()
+		if now == unread {
+			now = l.now()
+		}
 		if now < next {
 			return until(now, next), false
 		}
@@ -96,7 +104,7 @@ func (l *Limiter) Take(n int) (wait time.Duration, ok bool) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now, busy := l.settle()
+	now, busy := l.settle() // which looks anew
 	l.grant(now)
 	if l.waiters.Len() == 0 && l.allow(now, n) {
 		if busy || now-l.lastTake < l.life { // a lone call does without a block

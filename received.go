@@ -10,14 +10,19 @@ import (
 
 // follow has the call end with the response's body.
 func (x *exchange) follow(resp *http.Response, o Outcome) {
-	b := &receivedBody{ReadCloser: resp.Body, call: *x.call, ctx: x.ctx, outcome: o, status: resp.StatusCode, cancel: x.cancel}
+	b := &receivedBody{ReadCloser: resp.Body, call: x.call, ctx: x.ctx, outcome: o, status: resp.StatusCode, cancel: x.cancel}
 	resp.Body = b
 	// A body that is abandoned must not keep its place for ever. With a context
-	// that ends, it is that which ends it; else the garbage collector finds it.
-	if x.ctx.Done() != nil {
+	// that ends, it is that which ends it. Else the garbage collector finds it, if
+	// places are scarce; if they are not, it needs none from here on.
+	switch {
+	case x.ctx.Done() != nil:
 		b.unhook = context.AfterFunc(x.ctx, b.abandoned)
-	} else {
+	case x.probe != nil || x.t.Concurrency.Max > 0:
+		b.final = true
 		runtime.SetFinalizer(b, (*receivedBody).abandoned)
+	default:
+		b.call.leave()
 	}
 }
 
@@ -28,6 +33,7 @@ type receivedBody struct {
 	ctx     context.Context //nolint:containedctx // of the call
 	cancel  context.CancelCauseFunc
 	unhook  func() bool
+	final   bool // it has a finalizer
 	outcome Outcome // by the header
 	status  int
 	ended   atomic.Bool
@@ -72,9 +78,10 @@ func (b *receivedBody) end(o Outcome, err error) {
 	if !b.ended.CompareAndSwap(false, true) {
 		return
 	}
-	if b.unhook != nil {
+	switch {
+	case b.unhook != nil:
 		b.unhook()
-	} else {
+	case b.final:
 		runtime.SetFinalizer(b, nil)
 	}
 	if b.cancel != nil {
@@ -86,15 +93,15 @@ func (b *receivedBody) end(o Outcome, err error) {
 	b.call.end(b.ctx, o, err)
 }
 
-// unread is a body of which the head has been read, up to err.
-type unread struct {
+// peekedBody is a body of which the head has been read, up to err.
+type peekedBody struct {
 	io.ReadCloser
 	head []byte
 	err  error
 }
 
 // Read implements io.Reader.
-func (u *unread) Read(p []byte) (int, error) {
+func (u *peekedBody) Read(p []byte) (int, error) {
 	switch {
 	case len(u.head) > 0:
 		n := copy(p, u.head)

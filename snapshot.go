@@ -160,7 +160,7 @@ func (g *Guard) Snapshot() Snapshot {
 func (t *traffic) snapshot(b *buckets, inFlight *gate) Traffic {
 	s := Traffic{
 		Limit: snapshotLimit(b.limit), Clients: []ClientSnapshot{},
-		InFlight: inFlight.n.Load(), MaxInFlight: b.max, Latency: t.latency.snapshot(),
+		InFlight: inFlight.inside(), MaxInFlight: b.max, Latency: t.latency.snapshot(),
 	}
 	if !s.Limit.Unlimited {
 		s.Limit.Tokens = b.limiter.Tokens()
@@ -172,9 +172,8 @@ func (t *traffic) snapshot(b *buckets, inFlight *gate) Traffic {
 	}
 	of := func(o RequestOutcome) uint64 { return t.outcomes[o].Load() }
 	c := &s.Counts
-	c.Failed, c.Panicked, c.Aborted = of(RequestFailed), of(RequestPanicked), of(RequestAborted)
-	c.Canceled, c.Hijacked = of(RequestCanceled), of(RequestHijacked)
-	c.Served = s.Latency.Count - min(c.Failed+c.Panicked, s.Latency.Count)
+	c.Served, c.Failed, c.Panicked = of(RequestServed), of(RequestFailed), of(RequestPanicked)
+	c.Aborted, c.Canceled, c.Hijacked = of(RequestAborted), of(RequestCanceled), of(RequestHijacked)
 	c.Status3xx, c.Status4xx, c.Status5xx = t.status[3].Load(), t.status[4].Load(), t.status[5].Load()
 	c.Refused = RefusedCount{
 		Limited:    t.refused[refusedLimited].Load(),
@@ -198,15 +197,15 @@ func (d *Dependency) snapshot() DependencySnapshot {
 	t := d.tuned.Load()
 	s := DependencySnapshot{
 		Name: d.name, State: d.State(), Required: t.Required,
-		InFlight: d.calls.n.Load(), MaxInFlight: t.Concurrency.Max, Latency: d.latency.snapshot(),
+		InFlight: d.calls.inside(), MaxInFlight: t.Concurrency.Max, Latency: d.latency.snapshot(),
 		Window: WindowSnapshot{
 			MinCalls: t.MinCalls, FailureRate: t.FailureRate, SlowCall: t.SlowCall, SlowRate: t.SlowRate, Length: t.Window,
 		},
 	}
-	n, c := &d.counts, &s.Counts
+	n, c, ended := &d.counts, &s.Counts, d.calls.ended.Load() // which is counted last
 	c.Failed, c.Answered, c.Ignored, c.Slow = n.failed.Load(), n.answered.Load(), n.ignored.Load(), n.slow.Load()
 	c.Open, c.Throttled, c.Saturated = n.open.Load(), n.throttled.Load(), n.saturated.Load()
-	c.Succeeded = s.Latency.Count - min(c.Failed+c.Answered, s.Latency.Count)
+	c.Succeeded = ended - min(c.Failed+c.Answered+c.Ignored, ended)
 
 	d.mu.Lock()
 	defer d.mu.Unlock()

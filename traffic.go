@@ -9,11 +9,16 @@ import (
 // traffic counts what became of the requests of a guard or a route, since the
 // start.
 type traffic struct {
+	outcomes [requestOutcomes]atomic.Uint64 // of those not refused
 	refused  [refusals]atomic.Uint64
-	outcomes [requestOutcomes]atomic.Uint64 // but those served, who are the rest of those timed
-	status   [6]atomic.Uint64               // by the first digit, but 2: the rest
-	latency  histogram                      // of who was served, failed or panicked
+	status   [6]atomic.Uint64 // by the first digit, but 2: the rest
+	timed    atomic.Int64     // when the last one began that was timed
+	latency  histogram        // of who was served, failed or panicked
 }
+
+// timedEvery is how close together requests are timed at most. More than a
+// thousand a second would tell nothing more, and cost.
+const timedEvery = int64(time.Millisecond)
 
 // conduct is what becomes of the request of a stage.
 type conduct struct {
@@ -66,7 +71,6 @@ func (rec *recorder) record(r *http.Request, rt *Route) {
 		rec.became(RequestHijacked, notRefused)
 	}
 	g := rec.guard
-	took := g.now() - rec.start
 	status := int(rec.status)
 	switch {
 	case rec.outcome == int8(RequestCanceled) && status == 0:
@@ -75,7 +79,7 @@ func (rec *recorder) record(r *http.Request, rt *Route) {
 		status = http.StatusOK // by net/http
 	}
 	if rt != nil {
-		rt.traffic.add(&rec.conduct, status, took)
+		rt.traffic.add(rec, status)
 		if rec.label == nil {
 			rec.label = rt
 		}
@@ -89,30 +93,31 @@ func (rec *recorder) record(r *http.Request, rt *Route) {
 		}
 		return
 	}
-	g.traffic.add(&rec.conduct, status, took)
+	g.traffic.add(rec, status)
 	if hook := g.hooks.RequestDone; hook != nil {
 		e := RequestEvent{
 			Route: rec.label.label(), Method: r.Method, Status: status,
-			Outcome: RequestOutcome(rec.outcome), Latency: time.Duration(took),
+			Outcome: RequestOutcome(rec.outcome), Latency: time.Duration(g.now() - rec.start),
 		}
 		g.hooked(func() { hook(r.Context(), e) })
 	}
 }
 
-func (t *traffic) add(c *conduct, status int, took int64) {
+func (t *traffic) add(rec *recorder, status int) {
 	if class := status / 100; class != 2 && class < len(t.status) {
 		t.status[class].Add(1)
 	}
-	switch o := RequestOutcome(c.outcome); o {
-	case RequestServed:
-		t.latency.add(took)
-	case RequestFailed, RequestPanicked:
-		t.latency.add(took)
-		t.outcomes[o].Add(1)
-	case RequestRefused:
-		t.refused[c.why].Add(1)
-	case RequestAborted, RequestCanceled, RequestHijacked, requestOutcomes:
-		t.outcomes[o].Add(1)
+	o := RequestOutcome(rec.outcome)
+	if o == RequestRefused {
+		t.refused[rec.why].Add(1)
+		return
+	}
+	t.outcomes[o].Add(1)
+	if last := t.timed.Load(); o == RequestServed || o == RequestFailed || o == RequestPanicked {
+		if last == 0 || rec.start-last >= timedEvery {
+			t.timed.Store(rec.start)
+			t.latency.add(rec.guard.now() - rec.start)
+		}
 	}
 }
 

@@ -52,21 +52,19 @@ func (t *transport) CloseIdleConnections() {
 
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	var c call
-	ctx := r.Context()
-	if err := c.begin(ctx, t.dependency); err != nil {
+	x := exchange{ctx: r.Context()}
+	if err := x.begin(x.ctx, t.dependency); err != nil {
 		if r.Body != nil {
 			_ = r.Body.Close() // as every RoundTripper must
 		}
 		return nil, err
 	}
-	x := exchange{call: &c, ctx: ctx}
 	return x.run(t.base, r)
 }
 
 // An exchange is a call that sends a request.
 type exchange struct {
-	*call
+	call
 	ctx    context.Context //nolint:containedctx // the caller's, for as long as the call
 	sent   *sentBody       // nil: there is none
 	timer  *time.Timer     // nil: no Timeout
@@ -86,7 +84,9 @@ func (x *exchange) run(base http.RoundTripper, r *http.Request) (resp *http.Resp
 		x.abort(x.ctx, recover())
 	}()
 	resp, err = base.RoundTrip(x.prepare(r))
-	x.took = max(x.d.now()-x.start, 1)
+	if x.start != unread {
+		x.took = max(x.d.now()-x.start, 1)
+	}
 	switch {
 	case err == nil && resp == nil:
 		err = errors.New("the RoundTripper has returned neither a response nor an error")
@@ -118,16 +118,17 @@ func (x *exchange) prepare(r *http.Request) *http.Request {
 	}
 	r = r.WithContext(ctx)
 	if hasBody {
-		x.sent = new(sentBody)
-		r.Body = x.sent.wrap(r.Body, r.ContentLength)
+		sent, length := new(sentBody), r.ContentLength
+		x.sent = sent
+		r.Body = sent.wrap(r.Body, length)
 		if again := r.GetBody; again != nil {
 			r.GetBody = func() (io.ReadCloser, error) {
 				body, err := again()
 				if err != nil {
-					x.sent.broken.Store(true)
+					sent.broken.Store(true)
 					return nil, err
 				}
-				return x.sent.wrap(body, r.ContentLength), nil
+				return sent.wrap(body, length), nil
 			}
 		}
 	}
@@ -231,7 +232,7 @@ func (x *exchange) peek(resp *http.Response) Outcome {
 		return x.t.ClassifyBody(resp, nil).known()
 	}
 	head, err := io.ReadAll(io.LimitReader(resp.Body, peeked))
-	resp.Body = &unread{ReadCloser: resp.Body, head: head, err: err}
+	resp.Body = &peekedBody{ReadCloser: resp.Body, head: head, err: err}
 	if err != nil {
 		return OutcomeDefault // who reads the body will find out
 	}

@@ -24,6 +24,7 @@ type window struct {
 type windowSlot struct {
 	index  int64 // it spans the time from index·length to end
 	end    int64
+	_      [64]byte     // everybody reads the above and writes the below
 	fine   atomic.Int64 // calls that succeeded
 	failed atomic.Int64
 	slow   atomic.Int64 // of both
