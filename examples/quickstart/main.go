@@ -4,7 +4,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -38,61 +38,63 @@ func run(addr string) error {
 	if err != nil {
 		return err
 	}
-	reports, err := g.Route("reports", guard.RouteConfig{Cost: 10}) // as dear as ten other requests
-	if err != nil {
+	reports, err1 := g.Route("reports", guard.RouteConfig{Cost: 10}) // as dear as ten other requests
+	db, err2 := g.Dependency("database", guard.DependencyConfig{Timeout: 2 * time.Second})
+	listener, err3 := net.Listen("tcp", addr)
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return err
 	}
 
 	mux := http.NewServeMux()
 	mux.Handle("GET /livez", g.Live())
 	mux.Handle("GET /readyz", g.Ready())
-	mux.Handle("GET /visits/{id}", g.HandlerFunc(visit))
-	mux.Handle("GET /reports", reports.HandlerFunc(report))
-	listener, err := net.Listen("tcp", addr)
-	if err != nil {
-		return err
-	}
+	mux.Handle("GET /visits/{id}", g.HandlerFunc(visit(db)))
+	mux.Handle("GET /reports/{id}", reports.HandlerFunc(visit(db)))
 	server := &http.Server{Handler: g.Mux(mux), ReadHeaderTimeout: 5 * time.Second} // slow clients are the server's to bound
-	usage(listener.Addr())
-
+	fmt.Printf(usage, listener.Addr())
 	stop, cancelStop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancelStop()
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	select {
-	case err := <-failed:
-		return err
-	case <-stop.Done():
+	drained := make(chan error, 1)
+	context.AfterFunc(stop, func() {
 		cancelStop() // a second Ctrl-C ends it at once
+		fmt.Println("draining")
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		drained <- g.Shutdown(ctx, server)
+	})
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
 	}
-	fmt.Println("draining")
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	return g.Shutdown(ctx, server)
+	return <-drained
 }
 
-func visit(w http.ResponseWriter, r *http.Request) error {
-	id, err := strconv.Atoi(r.PathValue("id"))
-	if err != nil {
-		return guard.BadRequest("The id of a visit is a number.")
+func visit(db *guard.Dependency) guard.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		page, err := guard.Call(r.Context(), db, func(context.Context) (string, error) { return load(r.PathValue("id")) })
+		if err == nil {
+			_, err = fmt.Fprintln(w, page)
+		}
+		return err // 502 if the database failed, and at once while it is known to be down
 	}
-	if id != 1 {
-		return guard.NotFound(fmt.Sprintf("There is no visit %d; try 1.", id))
-	}
-	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(map[string]any{"id": id, "page": "/pricing"})
 }
 
-func report(w http.ResponseWriter, _ *http.Request) error {
-	_, err := fmt.Fprintln(w, "1 visit")
-	return err
+// load stands for a query to a database where visit 13 is on a broken disk.
+func load(id string) (page string, err error) {
+	switch n, err := strconv.Atoi(id); {
+	case err != nil:
+		return "", guard.BadRequest("The id of a visit is a number.")
+	case n == 13:
+		return "", errors.New("the disk is broken")
+	case n != 1:
+		return "", guard.NotFound("There is no such visit; try 1.")
+	}
+	return "/pricing", nil
 }
 
-func usage(addr net.Addr) {
-	fmt.Printf("Listening on http://%s. Try:\n\n", addr)
-	fmt.Printf("  curl -i http://%s/visits/1\n", addr)
-	fmt.Printf("  curl -i http://%s/visits/x\n", addr)
-	fmt.Printf("  curl -i -H 'Accept: text/plain' http://%s/nowhere\n", addr)
-	fmt.Printf("  for i in $(seq 20); do curl -s -o /dev/null -w '%%{http_code} ' http://%s/reports; done; echo\n", addr)
-	fmt.Println("\nStop it with Ctrl-C.")
-}
+const usage = `Listening on http://%[1]s. Try:
+  curl -i http://%[1]s/visits/1
+  curl -i -H 'Accept: text/plain' http://%[1]s/visits/x
+  for i in $(seq 11); do curl -s http://%[1]s/visits/13; echo; done; curl 'http://%[1]s/readyz?verbose'
+  for i in $(seq 20); do curl -s -o /dev/null -w '%%{http_code} ' http://%[1]s/reports/1; done; echo
+Stop it with Ctrl-C.
+`
