@@ -88,7 +88,8 @@ func (d *Dependency) refused(ctx context.Context, e *DependencyError) {
 		d.counts.open.Add(1)
 	}
 	if hook := d.guard.hooks.Refused; hook != nil {
-		d.guard.hooked(func() { hook(ctx, RefusalEvent{Dependency: d.name, Err: e}) })
+		shadow := d.guard.tuned.Load().config.Shadow
+		d.guard.hooked(func() { hook(ctx, RefusalEvent{Dependency: d.name, Err: e, Shadow: shadow}) })
 	}
 }
 

@@ -44,21 +44,18 @@ func (c *call) begin(ctx context.Context, d *Dependency) error {
 	if !d.guard.tuned.Load().config.Shadow {
 		return refused
 	}
+	d.guard.log.refused(refused.refusal(), true)
 	c.phase, c.probe = nil, nil
 	d.calls.enter(0)
 	return nil
 }
-
-// timedCalls is how many calls in a slot of the window are timed, where nothing
-// but the latency depends on it. More would tell nothing more, and cost.
-const timedCalls = 1000
 
 // timed reports whether the call has to know when it began.
 func (c *call) timed(ctx context.Context) bool {
 	if c.t.Timeout > 0 || c.t.SlowCall > 0 || c.d.guard.hooks.CallDone != nil || c.phase.state != StateClosed {
 		return true
 	}
-	if s := c.phase.window.current.Load(); s == nil || s.fine.Load() < timedCalls {
+	if s := c.phase.window.current.Load(); s == nil || s.fine.Load() < sampled {
 		return true
 	}
 	_, has := ctx.Deadline() // FairShare

@@ -72,11 +72,12 @@ type healthReport struct {
 func (g *Guard) report() (rep healthReport) {
 	line := func(h Health, name, why string) {
 		rep.Status = max(rep.Status, h)
+		name = strings.Join(strings.Fields(printable(name)), " ") // one line
 		sign := nameOf(int(h), "[+]%s ok", "[!]%s warning: %s", "[-]%s failed: %s")
 		if h == HealthPass {
-			rep.lines = append(rep.lines, fmt.Sprintf(sign, printable(name)))
+			rep.lines = append(rep.lines, fmt.Sprintf(sign, name))
 		} else {
-			rep.lines = append(rep.lines, fmt.Sprintf(sign, printable(name), why))
+			rep.lines = append(rep.lines, fmt.Sprintf(sign, name, why))
 		}
 	}
 	if phase := g.phase.Load(); phase == serving {

@@ -33,7 +33,7 @@ type receivedBody struct {
 	ctx     context.Context //nolint:containedctx // of the call
 	cancel  context.CancelCauseFunc
 	unhook  func() bool
-	final   bool // it has a finalizer
+	final   bool    // it has a finalizer
 	outcome Outcome // by the header
 	status  int
 	ended   atomic.Bool

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// A Snapshot is what is the case at one time. Its counts are since the start,
-// and durations are in nanoseconds in JSON. It is made of plain values, and
+// A Snapshot is what is the case at one time. Its counts are exact, and since
+// the start; of a flood, a sample is timed. Durations are in nanoseconds in JSON. It is made of plain values, and
 // changes no more.
 type Snapshot struct {
 	Time         time.Time            `json:"time"`
@@ -27,7 +27,7 @@ type Traffic struct {
 	InFlight    int64            `json:"inFlight"`
 	MaxInFlight int              `json:"maxInFlight"` // 0: no bound
 	Counts      RequestCounts    `json:"counts"`
-	Latency     Latency          `json:"latency"` // of who was served, failed or panicked
+	Latency     Latency          `json:"latency"` // of who was served, failed or panicked; of more than 1,000 a second, of these
 }
 
 // A RouteSnapshot tells of a route.
@@ -100,7 +100,7 @@ type DependencySnapshot struct {
 	Window      WindowSnapshot `json:"window"`
 	LastFailure string         `json:"lastFailure,omitempty"` // timeout, panic, status 503, or the Go type of the error, never its text
 	FailedAt    time.Time      `json:"failedAt,omitzero"`     // when that was
-	Latency     Latency        `json:"latency"`               // of calls that were not ignored
+	Latency     Latency        `json:"latency"`               // of calls that were not ignored; without Timeout and SlowCall, of 10,000 in a Window at the most
 }
 
 // CallCounts tell what became of calls: see [Outcome].

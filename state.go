@@ -268,8 +268,8 @@ func (d *Dependency) grow() {
 func (d *Dependency) open(at int64, why string, byCheck bool, err error) {
 	t := d.tuned.Load()
 	d.period = min(max(d.period, t.OpenFor), t.MaxOpenFor)
-	jittered := time.Duration(float64(d.period) * (0.9 + 0.2*rand.Float64()))
-	until := after(at, min(jittered, t.MaxOpenFor))
+	jitter := rand.N(d.period/5+1) - d.period/10
+	until := after(at, d.period+min(jitter, t.MaxOpenFor-d.period))
 	d.enter(&phase{state: StateOpen, since: at, until: until, refusal: d.refusal(ErrOpen, until), byCheck: byCheck}, at, why, err)
 }
 

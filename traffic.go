@@ -12,13 +12,25 @@ type traffic struct {
 	outcomes [requestOutcomes]atomic.Uint64 // of those not refused
 	refused  [refusals]atomic.Uint64
 	status   [6]atomic.Uint64 // by the first digit, but 2: the rest
-	timed    atomic.Int64     // when the last one began that was timed
 	latency  histogram        // of who was served, failed or panicked
+	sample   sample
 }
 
-// timedEvery is how close together requests are timed at most. More than a
-// thousand a second would tell nothing more, and cost.
-const timedEvery = int64(time.Millisecond)
+// sampled is how many requests of a second, or calls in a slot of a window, are
+// timed where nothing but the latency depends on it. More would tell nothing more,
+// and looking at the clock is most of what they cost.
+const sampled = 1000
+
+// A sample picks the first requests of each second.
+type sample struct{ since, picked atomic.Int64 }
+
+func (s *sample) picks(now int64) bool {
+	if now-s.since.Load() >= int64(time.Second) {
+		s.since.Store(now)
+		s.picked.Store(0)
+	}
+	return s.picked.Load() < sampled && s.picked.Add(1) <= sampled
+}
 
 // conduct is what becomes of the request of a stage.
 type conduct struct {
@@ -78,6 +90,9 @@ func (rec *recorder) record(r *http.Request, rt *Route) {
 	case rec.returned && !rec.hijacked && status == 0:
 		status = http.StatusOK // by net/http
 	}
+	if rec.outcome == int8(RequestServed) && status >= 500 {
+		rec.became(RequestFailed, notRefused) // the handler has said so itself
+	}
 	if rt != nil {
 		rt.traffic.add(rec, status)
 		if rec.label == nil {
@@ -113,11 +128,8 @@ func (t *traffic) add(rec *recorder, status int) {
 		return
 	}
 	t.outcomes[o].Add(1)
-	if last := t.timed.Load(); o == RequestServed || o == RequestFailed || o == RequestPanicked {
-		if last == 0 || rec.start-last >= timedEvery {
-			t.timed.Store(rec.start)
-			t.latency.add(rec.guard.now() - rec.start)
-		}
+	if (o == RequestServed || o == RequestFailed || o == RequestPanicked) && t.sample.picks(rec.start) {
+		t.latency.add(rec.guard.now() - rec.start)
 	}
 }
 

@@ -83,7 +83,11 @@ func (x *exchange) run(base http.RoundTripper, r *http.Request) (resp *http.Resp
 		}
 		x.abort(x.ctx, recover())
 	}()
-	resp, err = base.RoundTrip(x.prepare(r))
+	sent := x.prepare(r)
+	resp, err = base.RoundTrip(sent)
+	if resp != nil && resp.Request == sent {
+		resp.Request = r
+	}
 	if x.start != unread {
 		x.took = max(x.d.now()-x.start, 1)
 	}
