@@ -189,7 +189,7 @@ func (g *gate) enter(most int) bool {
 	}
 	for {
 		begun := g.begun.Load()
-		if begun-g.ended.Load() >= uint64(most) { // both at the instant of the second
+		if begun-g.ended.Load() >= uint64(most) { //nolint:gosec // most is not negative
 			return false
 		}
 		if g.begun.CompareAndSwap(begun, begun+1) {
@@ -202,6 +202,6 @@ func (g *gate) leave() { g.ended.Add(1) }
 
 // inside returns how many are going on.
 func (g *gate) inside() int64 {
-	ended := g.ended.Load() // first, or the result could be negative
-	return int64(g.begun.Load() - ended)
+	ended := g.ended.Load()              // first, or the result could be negative
+	return int64(g.begun.Load() - ended) //nolint:gosec // not negative
 }

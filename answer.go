@@ -25,11 +25,11 @@ func (t *tuned) answer(r *http.Request, err error) (Error, refusal) {
 	var refused *RefusedError
 	var dependency *DependencyError
 	var tooLarge *http.MaxBytesError
-	if errors.As(err, &dependency) && dependency != nil && !(errors.As(err, &own) && own != nil && errors.Is(own, error(dependency))) {
+	isOwn := errors.As(err, &own) && own != nil
+	switch isDependency := errors.As(err, &dependency) && dependency != nil; {
+	case isDependency && (!isOwn || !errors.Is(own, error(dependency))): // the outer of the two says
 		return t.dependency(dependency), dependency.refusal()
-	}
-	switch {
-	case errors.As(err, &own) && own != nil:
+	case isOwn:
 		if own.Status >= 400 && own.Status <= 599 {
 			return *own, notRefused
 		}

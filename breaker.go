@@ -79,14 +79,13 @@ func (c *counts) ended(o Outcome, slow bool) {
 
 // refused counts a refusal, and tells of it.
 func (d *Dependency) refused(ctx context.Context, e *DependencyError) {
-	switch e.kind {
-	case ErrThrottled:
-		d.counts.throttled.Add(1)
-	case ErrSaturated:
-		d.counts.saturated.Add(1)
-	default:
-		d.counts.open.Add(1)
+	counter := &d.counts.open
+	if e == d.full {
+		counter = &d.counts.saturated
+	} else if e.kind == ErrThrottled { //nolint:errorlint // it is never wrapped
+		counter = &d.counts.throttled
 	}
+	counter.Add(1)
 	if hook := d.guard.hooks.Refused; hook != nil {
 		shadow := d.guard.tuned.Load().config.Shadow
 		d.guard.hooked(func() { hook(ctx, RefusalEvent{Dependency: d.name, Err: e, Shadow: shadow}) })
@@ -200,19 +199,23 @@ func (d *Dependency) State() State {
 func (d *Dependency) Force(m Mode) {
 	d.mu.Lock()
 	now := d.now()
-	switch ph := d.advance(now); {
-	case m == ModeAuto:
+	same := d.advance(now).mode == m
+	switch m {
+	case ModeAuto:
 		d.period, d.byCheck = 0, false
 		d.pause.Store(nil)
 		d.circuit = d.newCircuit()
 		d.enter(d.closed(now), now, "given back", nil)
-	case m == ph.mode:
-	case m == ModeOpen:
-		d.enter(&phase{state: StateOpen, mode: m, since: now, until: forever, refusal: d.refusal(ErrOpen, forever)}, now, "forced", nil)
-	case m == ModeClosed:
-		ph := d.closed(now)
-		ph.mode = m
-		d.enter(ph, now, "forced", nil)
+	case ModeOpen:
+		if !same {
+			d.enter(&phase{state: StateOpen, mode: m, since: now, until: forever, refusal: d.refusal(ErrOpen, forever)}, now, "forced", nil)
+		}
+	case ModeClosed:
+		if !same {
+			ph := d.closed(now)
+			ph.mode = m
+			d.enter(ph, now, "forced", nil)
+		}
 	}
 	d.mu.Unlock()
 	d.tell(context.Background())

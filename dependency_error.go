@@ -88,7 +88,7 @@ func (e *DependencyError) RetryAfter() time.Duration {
 		return never
 	}
 	until := e.until
-	if until == unknown && e.kind != ErrSaturated && e.err != nil { // the failure may have opened it
+	if until == unknown && e.err != nil { // the failure may have opened it
 		if ph := e.dependency.phase.Load(); ph.state == StateOpen {
 			until = ph.until
 		}
@@ -104,7 +104,7 @@ func (e *DependencyError) refusal() refusal {
 	switch {
 	case e.err != nil:
 		return notRefused
-	case e.kind == ErrSaturated:
+	case errors.Is(e.kind, ErrSaturated):
 		return refusedSaturated
 	}
 	return refusedDependency

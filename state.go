@@ -224,13 +224,13 @@ func (d *Dependency) verdict(p *probe, o Outcome, now int64, err error) {
 			break
 		}
 	}
-	switch {
-	case o == OutcomeIgnored:
-	case o == OutcomeFailed:
+	switch o {
+	case OutcomeIgnored:
+	case OutcomeFailed:
 		if d.feed(errVerdict) {
 			d.reopen(now, "probe failed", byCheck, err)
 		}
-	default:
+	case OutcomeSucceeded, OutcomeAnswered, OutcomeDefault, outcomes:
 		if ph.passed++; ph.passed >= ph.wanted && d.feed(nil) {
 			d.byCheck = byCheck
 			d.enter(d.closed(now), now, "probes succeeded", nil)
@@ -268,7 +268,7 @@ func (d *Dependency) grow() {
 func (d *Dependency) open(at int64, why string, byCheck bool, err error) {
 	t := d.tuned.Load()
 	d.period = min(max(d.period, t.OpenFor), t.MaxOpenFor)
-	jitter := rand.N(d.period/5+1) - d.period/10
+	jitter := rand.N(d.period/5+1) - d.period/10 //nolint:gosec // no secret
 	until := after(at, d.period+min(jitter, t.MaxOpenFor-d.period))
 	d.enter(&phase{state: StateOpen, since: at, until: until, refusal: d.refusal(ErrOpen, until), byCheck: byCheck}, at, why, err)
 }

@@ -10,10 +10,10 @@ import (
 // A timedContext ends with a deadline, or with the context that it is for. It
 // sets no timer until somebody asks for Done, which many calls never do.
 type timedContext struct {
-	context.Context
-	deadline time.Time
-	inner    atomic.Pointer[endedContext]
-	over     atomic.Bool
+	context.Context //nolint:containedctx // this is a context
+	deadline        time.Time
+	inner           atomic.Pointer[endedContext]
+	over            atomic.Bool
 }
 
 // endedContext is a context that really ends.

@@ -45,7 +45,7 @@ type conduct struct {
 // became notes what became of the request. The stage may be nil.
 func (rec *recorder) became(o RequestOutcome, why refusal) {
 	if rec != nil {
-		rec.outcome, rec.why = int8(o), why
+		rec.outcome, rec.why = int8(o), why //nolint:gosec // one of seven
 	}
 }
 

@@ -326,7 +326,7 @@ func (s *sentReader) Read(b []byte) (int, error) {
 			s.sent.broken.Store(true) // more than was announced
 		}
 	}
-	if err != nil && (err != io.EOF || s.left > 0) { //nolint:errorlint // as readers of bodies do
+	if err != nil && (err != io.EOF || s.left > 0) {
 		s.sent.broken.Store(true)
 	}
 	return n, err
