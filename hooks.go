@@ -39,11 +39,11 @@ type Hooks struct {
 
 // RequestEvent tells of a request that is done.
 type RequestEvent struct {
-	Route   string         // the innermost, or ""
-	Method  string         // as the client sent it: do not use it as a label
-	Status  int            // that was sent; 0 if none was, 499 if the client had gone
-	Outcome RequestOutcome //
-	Latency time.Duration  // until the outermost stage was done
+	Route   string // the innermost, or ""
+	Method  string // as the client sent it: do not use it as a label
+	Status  int    // that was sent; 0 if none was, 499 if the client had gone
+	Outcome RequestOutcome
+	Latency time.Duration // until the outermost stage was done
 }
 
 // RequestOutcome is what became of a request.

@@ -57,21 +57,21 @@ type ClientSnapshot struct {
 
 // RequestCounts tell what became of requests: see [RequestOutcome].
 type RequestCounts struct {
-	Served    uint64       `json:"served"`
-	Failed    uint64       `json:"failed"`
-	Panicked  uint64       `json:"panicked"`
-	Aborted   uint64       `json:"aborted"`
-	Canceled  uint64       `json:"canceled"`
-	Hijacked  uint64       `json:"hijacked"`
-	Refused   RefusedCount `json:"refused"`
-	Status3xx uint64       `json:"status3xx"` // of all the above, what was answered with 300 to 399
-	Status4xx uint64       `json:"status4xx"`
-	Status5xx uint64       `json:"status5xx"`
+	Served    uint64        `json:"served"`
+	Failed    uint64        `json:"failed"`
+	Panicked  uint64        `json:"panicked"`
+	Aborted   uint64        `json:"aborted"`
+	Canceled  uint64        `json:"canceled"`
+	Hijacked  uint64        `json:"hijacked"`
+	Refused   RefusalCounts `json:"refused"`
+	Status3xx uint64        `json:"status3xx"` // of all the above, what was answered with 300 to 399
+	Status4xx uint64        `json:"status4xx"`
+	Status5xx uint64        `json:"status5xx"`
 }
 
-// RefusedCount tells why requests were refused, or would have been but for
+// RefusalCounts tells why requests were refused, or would have been but for
 // shadow mode.
-type RefusedCount struct {
+type RefusalCounts struct {
 	Limited    uint64 `json:"limited"`    // by a limit that all share, or the route's
 	Client     uint64 `json:"client"`     // by a limit per client
 	Overloaded uint64 `json:"overloaded"` // by the bound on requests in flight
@@ -81,7 +81,7 @@ type RefusedCount struct {
 }
 
 // Total returns how many were refused.
-func (c RefusedCount) Total() uint64 {
+func (c RefusalCounts) Total() uint64 {
 	return c.Limited + c.Client + c.Overloaded + c.Draining + c.Dependency + c.Saturated
 }
 
@@ -175,7 +175,7 @@ func (t *traffic) snapshot(b *buckets, inFlight *gate) Traffic {
 	c.Served, c.Failed, c.Panicked = of(RequestServed), of(RequestFailed), of(RequestPanicked)
 	c.Aborted, c.Canceled, c.Hijacked = of(RequestAborted), of(RequestCanceled), of(RequestHijacked)
 	c.Status3xx, c.Status4xx, c.Status5xx = t.status[3].Load(), t.status[4].Load(), t.status[5].Load()
-	c.Refused = RefusedCount{
+	c.Refused = RefusalCounts{
 		Limited:    t.refused[refusedLimited].Load(),
 		Client:     t.refused[refusedClient].Load(),
 		Overloaded: t.refused[refusedOverloaded].Load(),
