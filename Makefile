@@ -49,7 +49,7 @@ test: ## go test in every module
 
 .PHONY: race
 race: ## go test with the race detector, on one and on two CPUs, in every module
-	$(call each,$(TESTED),go test -race -cpu 1$(comma)2 ./...)
+	$(call each,$(TESTED),go test -race -timeout 40m -cpu 1$(comma)2 ./...)
 
 .PHONY: 386
 386: ## go vet and go test for 32 bits (alignment of atomics, size of int)

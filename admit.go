@@ -65,16 +65,22 @@ func (rec *recorder) refuse(kind refusal, draws int, wait time.Duration, cost in
 	}
 	rec.leaveFlight()
 	rec.takeBack(draws)
-	for s := rec; s != nil && limited; s = s.outer {
+	if limited {
+		wait = later(wait, rec.waitForAll(cost))
+	}
+	return &RefusedError{kind: kind, wait: wait, client: client}
+}
+
+// waitForAll returns how long until all the buckets can give what the request
+// needs of them, which costs at least so much.
+func (rec *recorder) waitForAll(cost int) (wait time.Duration) {
+	for s := rec; s != nil; s = s.outer {
 		cost = max(cost, s.paid)
 		for i := range s.planned() {
 			wait = later(wait, s.draws[i].wait())
 		}
 	}
-	if limited {
-		wait = later(wait, rec.guard.tuned.Load().limiter.waitFor(cost))
-	}
-	return &RefusedError{kind: kind, wait: wait, client: client}
+	return later(wait, rec.guard.tuned.Load().limiter.waitFor(cost))
 }
 
 // takeBack gives back the tokens that this stage, by its first draws, and those
@@ -177,31 +183,23 @@ func later(a, b time.Duration) time.Duration {
 	return max(a, b)
 }
 
-// A gate counts what is going on: what has begun, less what has ended. Both only
-// grow, and so also tell how many there ever were.
-type gate struct{ begun, ended atomic.Uint64 }
+// A gate counts what is going on.
+type gate struct{ n atomic.Int64 }
 
 // enter counts one more, unless there are as many as may be (0: any number).
 func (g *gate) enter(most int) bool {
 	if most == 0 {
-		g.begun.Add(1)
+		g.n.Add(1)
 		return true
 	}
-	for {
-		begun := g.begun.Load()
-		if begun-g.ended.Load() >= uint64(most) { //nolint:gosec // most is not negative
-			return false
-		}
-		if g.begun.CompareAndSwap(begun, begun+1) {
+	for n := g.n.Load(); n < int64(most); n = g.n.Load() {
+		if g.n.CompareAndSwap(n, n+1) {
 			return true
 		}
 	}
+	return false
 }
 
-func (g *gate) leave() { g.ended.Add(1) }
+func (g *gate) leave() { g.n.Add(-1) }
 
-// inside returns how many are going on.
-func (g *gate) inside() int64 {
-	ended := g.ended.Load()              // first, or the result could be negative
-	return int64(g.begun.Load() - ended) //nolint:gosec // not negative
-}
+func (g *gate) inside() int64 { return g.n.Load() }

@@ -33,9 +33,7 @@ type Dependency struct {
 	full  *DependencyError      // shared by all that are refused for the Concurrency
 
 	_       [64]byte // everybody reads the above and writes the below
-	calls   gate
-	_       [64]byte
-	counts  counts
+	calls   calls
 	latency histogram
 
 	mu       sync.Mutex // guards the fields below, and half-open phases
@@ -51,45 +49,9 @@ type Dependency struct {
 	watching bool          // the goroutine is there that runs the Check
 	checkEnd int64         // when the running Check must be back; 0: none runs
 	cancel   context.CancelFunc
-	happened []BreakerEvent // that are to be told
-	telling  bool           // by somebody, so by nobody else
-}
-
-// counts are what became of calls since the start. Those that succeeded are the
-// rest of those that have ended.
-type counts struct {
-	failed, answered, ignored, slow atomic.Uint64
-	open, throttled, saturated      atomic.Uint64 // refused
-}
-
-func (c *counts) ended(o Outcome, slow bool) {
-	switch o {
-	case OutcomeFailed:
-		c.failed.Add(1)
-	case OutcomeAnswered:
-		c.answered.Add(1)
-	case OutcomeIgnored:
-		c.ignored.Add(1)
-	case OutcomeDefault, OutcomeSucceeded, outcomes:
-	}
-	if slow {
-		c.slow.Add(1)
-	}
-}
-
-// refused counts a refusal, and tells of it.
-func (d *Dependency) refused(ctx context.Context, e *DependencyError) {
-	counter := &d.counts.open
-	if e == d.full {
-		counter = &d.counts.saturated
-	} else if e.kind == ErrThrottled { //nolint:errorlint // it is never wrapped
-		counter = &d.counts.throttled
-	}
-	counter.Add(1)
-	if hook := d.guard.hooks.Refused; hook != nil {
-		shadow := d.guard.tuned.Load().config.Shadow
-		d.guard.hooked(func() { hook(ctx, RefusalEvent{Dependency: d.name, Err: e, Shadow: shadow}) })
-	}
+	cause    context.Context //nolint:containedctx // of what is being noted under mu, and no longer
+	happened []happening     // that are to be told
+	telling  bool            // by somebody, so by nobody else
 }
 
 func newDependency(g *Guard, name string, t *tunedDependency) *Dependency {
@@ -157,7 +119,11 @@ func (d *Dependency) Acquire(ctx context.Context) (context.Context, *Permit, err
 		return ctx, nil, err
 	}
 	p.caller = ctx
-	return p.call.limited(ctx), p, nil
+	inner := p.call.limited(ctx)
+	if p.call.limit == nil {
+		inner, p.cancel = context.WithCancel(ctx)
+	}
+	return inner, p, nil
 }
 
 // A Permit is a call that has begun. It holds a place among the calls at once
@@ -166,6 +132,7 @@ type Permit struct {
 	call   call
 	caller context.Context //nolint:containedctx // a permit is one call
 	over   atomic.Bool
+	cancel context.CancelFunc // of its context; nil: the call does that
 }
 
 // Done ends the call. err is what the call came to, and counts as for
@@ -177,7 +144,18 @@ func (p *Permit) Result(err error) error {
 	if p == nil || !p.over.CompareAndSwap(false, true) {
 		return err
 	}
-	return p.call.settle(p.caller, err)
+	settled := false
+	defer func() {
+		if p.cancel != nil {
+			p.cancel()
+		}
+		if !settled { // by a classifier
+			p.call.abort(p.caller, recover())
+		}
+	}()
+	err = p.call.settle(p.caller, err)
+	settled = true
+	return err
 }
 
 // State returns the state of the breaker, by the clock: an open one whose time
@@ -188,7 +166,7 @@ func (d *Dependency) State() State {
 	d.advance(now)
 	s := d.visible(now)
 	d.mu.Unlock()
-	d.tell(context.Background())
+	d.tell()
 	return s
 }
 
@@ -218,7 +196,7 @@ func (d *Dependency) Force(m Mode) {
 		}
 	}
 	d.mu.Unlock()
-	d.tell(context.Background())
+	d.tell()
 }
 
 func (d *Dependency) now() int64 { return int64(time.Since(d.start)) }
@@ -229,7 +207,12 @@ func (d *Dependency) at(instant int64) time.Time { return d.start.Add(time.Durat
 var errPanicked = errors.New("panic")
 
 // failureKind returns what is told of a failure where its text must not be.
-func failureKind(err error) string {
+func failureKind(err error) (kind string) {
+	defer func() {
+		if recover() != nil {
+			kind = "unknown" // methods of the error panic
+		}
+	}()
 	var status statusError
 	switch {
 	case err == errPanicked: //nolint:errorlint // nobody can wrap it

@@ -2,7 +2,6 @@ package guard
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -18,7 +17,7 @@ type call struct {
 	start int64
 	took  int64 // until the header of the response, for a Transport; 0: until the end
 	ended bool
-	left  bool // it has given its place back
+	early bool // it has given its place back
 }
 
 // begin lets a call through, or returns why not.
@@ -69,9 +68,12 @@ func (c *call) admit(ctx context.Context) *DependencyError {
 	if c.phase.state == StateOpen && c.start < c.phase.until && d.pause.Load() == nil {
 		return c.phase.refusal
 	}
+	d.catchUp(ctx) // a slow hook must not count as a slow probe
 	d.mu.Lock()
 	c.start = d.now()
+	d.cause = ctx
 	c.phase = d.advance(c.start)
+	d.cause = nil
 	refused := d.refusing(c.start)
 	switch {
 	case refused != nil:
@@ -81,7 +83,14 @@ func (c *call) admit(ctx context.Context) *DependencyError {
 		c.probe = c.phase.send(after(c.start, c.t.ProbeTimeout), false)
 	}
 	d.mu.Unlock()
-	d.tell(ctx)
+	told := false
+	defer func() { // a hook may end the goroutine
+		if !told && refused == nil {
+			c.end(ctx, OutcomeIgnored, nil)
+		}
+	}()
+	d.tell()
+	told = true
 	return refused
 }
 
@@ -91,13 +100,10 @@ func (d *Dependency) refuses(ctx context.Context) *DependencyError {
 	if ph.state == StateClosed && d.pause.Load() == nil {
 		return nil
 	}
+	d.catchUp(ctx)
 	d.mu.Lock()
-	now := d.now()
-	d.advance(now)
-	refused := d.refusing(now)
-	d.mu.Unlock()
-	d.tell(ctx)
-	return refused
+	defer d.mu.Unlock()
+	return d.refusing(d.now())
 }
 
 // send lets a probe out. The caller holds the dependency's mu.
@@ -150,7 +156,11 @@ func (c *call) abort(ctx context.Context, p any) {
 		c.end(ctx, OutcomeIgnored, nil)
 		return
 	}
-	c.end(ctx, OutcomeFailed, errPanicked)
+	o := OutcomeFailed
+	if ended := ctx.Err(); ended != nil && p == http.ErrAbortHandler { //nolint:errorlint // as net/http does
+		o = c.whoseFault(ctx, ended)
+	}
+	c.end(ctx, o, errPanicked)
 	panic(p)
 }
 
@@ -160,100 +170,19 @@ func (c *call) settle(ctx context.Context, err error) error {
 		c.end(ctx, OutcomeSucceeded, nil)
 		return nil
 	}
-	o, late := c.judge(ctx, err)
-	c.end(ctx, o, err)
-	return c.wrap(err, o, late)
+	v := c.judge(ctx, err)
+	answer := c.wrap(err, v)
+	if v.late {
+		err = answer // which says so
+	}
+	c.end(ctx, v.outcome, err)
+	return answer
 }
 
-// wrap returns what the caller of a call gets for an error.
-func (c *call) wrap(err error, o Outcome, late bool) error {
-	var inner *DependencyError
-	if errors.As(err, &inner) && inner != nil && (inner.dependency == c.d || o == OutcomeIgnored) {
-		return err
-	}
-	if (o == OutcomeSucceeded || o == OutcomeIgnored) && !contextEnded(err) {
-		return err
-	}
-	e := &DependencyError{dependency: c.d, outcome: o, err: err, until: unknown}
-	if late {
-		e.kind = ErrTimeout
-	}
-	return e
-}
-
-// judge says what an error means, and whether the Timeout brought it about.
-func (c *call) judge(ctx context.Context, err error) (o Outcome, late bool) {
-	ended := ctx.Err()
-	late = c.limit != nil && c.limit.passed(ended)
-	ofContext := contextEnded(err)
-	switch {
-	case late && ofContext:
-		return OutcomeFailed, true
-	case ofContext && ended != nil:
-		return c.whoseFault(ctx, ended), false
-	case errors.Is(err, context.Canceled):
-		return OutcomeIgnored, false
-	}
-	if c.t.Classify != nil {
-		o = c.t.Classify(err)
-	}
-	if o <= OutcomeDefault || o >= outcomes {
-		o = c.byRule(err)
-	}
-	if o == OutcomeFailed && ended != nil && !late {
-		o = c.whoseFault(ctx, ended)
-	}
-	return o, late && o == OutcomeFailed
-}
-
-// whoseFault judges a call whose caller's context has ended.
-func (c *call) whoseFault(ctx context.Context, ended error) Outcome {
-	if !errors.Is(ended, context.DeadlineExceeded) {
-		return OutcomeIgnored // it hung up
-	}
-	had := c.d.now() - c.start
-	if deadline, ok := ctx.Deadline(); ok {
-		had = int64(deadline.Sub(c.d.at(c.start)))
-	}
-	if had < int64(c.t.FairShare) {
-		return OutcomeIgnored
-	}
-	return OutcomeFailed
-}
-
-// byRule judges an error that no classifier has judged.
-func (c *call) byRule(err error) Outcome {
-	var own *Error
-	var inner *DependencyError
-	var refused *RefusedError
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &inner) && inner != nil:
-		if inner.dependency == c.d {
-			return inner.outcome
-		}
-		return OutcomeIgnored
-	case errors.As(err, &own) && own != nil:
-		if own.Status < 500 {
-			return OutcomeSucceeded
-		}
-	case errors.As(err, &refused), errors.As(err, &tooLarge):
-		return OutcomeIgnored
-	}
-	return OutcomeFailed
-}
-
-// contextEnded reports whether an error tells of the end of a context.
-func contextEnded(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
-}
-
-// leave gives back the place among the calls at once.
-func (c *call) leave() {
-	if !c.left {
-		c.left = true
-		c.d.calls.leave()
-	}
+// leaveEarly gives back the place among the calls at once before the end.
+func (c *call) leaveEarly() {
+	c.early = true
+	c.d.calls.early.Add(1)
 }
 
 // end ends the call with its outcome, and gives back what it held.
@@ -271,8 +200,13 @@ func (c *call) end(ctx context.Context, o Outcome, err error) {
 		took = now - c.start
 	}
 	slow := c.t.SlowCall > 0 && took >= int64(c.t.SlowCall)
-	d.counts.ended(o, slow)
-	c.leave()
+	if c.early {
+		d.calls.early.Add(-1)
+	}
+	d.calls.ended[o].Add(1)
+	if slow {
+		d.calls.slow.Add(1)
+	}
 	if o != OutcomeIgnored && c.start != unread {
 		d.latency.add(took)
 	}

@@ -3,7 +3,7 @@ package guard
 import (
 	"context"
 	"errors"
-	"fmt"
+	"slices"
 	"time"
 )
 
@@ -62,11 +62,10 @@ func (d *Dependency) untilCheck() (wait time.Duration, ok bool) {
 		return 0, false
 	}
 	wait = d.tuned.Load().CheckEvery
-	switch ph := d.phase.Load(); {
-	case ph.state == StateOpen:
-		wait = min(wait, max(until(d.now(), ph.until), 0))
-	case !ph.checked:
+	if ph := d.phase.Load(); ph.state == StateHalfOpen {
 		wait = 0
+	} else {
+		wait = min(wait, max(until(d.now(), ph.until), 0))
 	}
 	return wait, true
 }
@@ -78,6 +77,7 @@ func (d *Dependency) untilCheck() (wait time.Duration, ok bool) {
 // right by it before the time is over: it closes a breaker that it has opened,
 // but not one that calls have.
 func (d *Dependency) check() (again bool) {
+	d.catchUp(context.Background()) // a slow hook must not take the Check's time
 	t := d.tuned.Load()
 	d.mu.Lock()
 	now := d.now()
@@ -90,15 +90,13 @@ func (d *Dependency) check() (again bool) {
 	var p *probe
 	if ph.state == StateHalfOpen {
 		p = ph.send(end, true)
-		ph.checked = true
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), t.ProbeTimeout)
 	d.checkEnd, d.cancel = end, cancel
 	d.mu.Unlock()
-	d.tell(ctx)
 
 	err := errGone
-	defer func() { again = d.checked(ctx, cancel, ph, p, err) }()
+	defer func() { again = d.checked(cancel, ph, p, err) }()
 	err = runCheck(ctx, t.Check)
 	return false
 }
@@ -106,10 +104,10 @@ func (d *Dependency) check() (again bool) {
 var errGone = errors.New("guard: the check has ended its goroutine")
 
 // checked takes the result of a Check that began in the phase.
-func (d *Dependency) checked(ctx context.Context, cancel context.CancelFunc, ph *phase, p *probe, err error) (again bool) {
+func (d *Dependency) checked(cancel context.CancelFunc, ph *phase, p *probe, err error) (again bool) {
 	d.mu.Lock()
 	now := d.now()
-	d.checkEnd, d.cancel = 0, nil
+	d.checkEnd, d.cancel = after(now, d.tuned.Load().ProbeTimeout), nil
 	if d.advance(now) == ph && !d.guard.closed() {
 		if err == nil && ph.state == StateOpen && ph.byCheck {
 			d.halfOpen(now, "check passed")
@@ -125,8 +123,13 @@ func (d *Dependency) checked(ctx context.Context, cancel context.CancelFunc, ph 
 		}
 	}
 	d.mu.Unlock()
-	d.tell(ctx)
-	cancel()
+	defer func() { // a hook that blocks is as bad as a Check that hangs, and may end the goroutine
+		d.mu.Lock()
+		d.checkEnd = 0
+		d.mu.Unlock()
+		cancel()
+	}()
+	d.tell()
 	return again
 }
 
@@ -134,16 +137,18 @@ func (d *Dependency) checked(ctx context.Context, cancel context.CancelFunc, ph 
 func runCheck(ctx context.Context, check func(context.Context) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("guard: the check panicked: %v", p)
+			err = errors.New("guard: the check panicked: " + textOf(p))
 		}
 	}()
 	return check(ctx)
 }
 
-// stopCheck ends the Check that is running, for good if the guard is closed.
+// stopCheck ends the Check that is running, now that the guard is closed, and
+// leaves the probing to calls.
 func (d *Dependency) stopCheck() {
 	d.mu.Lock()
-	cancel := d.cancel
+	cancel, ph := d.cancel, d.phase.Load()
+	ph.probes = slices.DeleteFunc(ph.probes, func(p *probe) bool { return p.check })
 	d.mu.Unlock()
 	if cancel != nil {
 		cancel()

@@ -13,8 +13,8 @@ import (
 const NoTimeout time.Duration = -1
 
 // DependencyConfig says how the calls to a dependency are guarded. The zero
-// value is a good start. Durations and numbers that are negative, and durations
-// under 1 ms where a longer one is meant, are errors.
+// value is a good start. Negative values are errors, and so is less than 1 ms for
+// Window, OpenFor and CheckEvery.
 type DependencyConfig struct {
 	// Timeout is how long one call may take; for a Transport: until the header of
 	// the response. 0 means 10 s, NoTimeout none. It counts as a failure.
@@ -179,6 +179,7 @@ func (d *Dependency) Tune(f func(*DependencyConfig)) error {
 			d.mu.Unlock()
 			d.guard.log.tunedDependency(d.name, t)
 			d.guard.tunedEvent(TuneEvent{Dependency: d.name})
+			d.guard.healthChanged(context.Background()) // Required may be what has changed
 			return nil
 		}
 	}

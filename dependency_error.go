@@ -44,6 +44,8 @@ func (e *DependencyError) Error() string {
 	switch {
 	case e == nil:
 		return "guard: a nil *DependencyError"
+	case e.dependency == nil:
+		return "guard: a zero DependencyError"
 	case e.kind != nil && e.err != nil:
 		return fmt.Sprintf("%v: dependency %q: %v", e.kind, e.dependency.name, e.err)
 	case e.kind != nil:
@@ -74,7 +76,7 @@ func (e *DependencyError) Is(target error) bool {
 
 // Dependency returns the name of the dependency.
 func (e *DependencyError) Dependency() string {
-	if e == nil {
+	if e == nil || e.dependency == nil {
 		return ""
 	}
 	return e.dependency.name
@@ -84,14 +86,12 @@ func (e *DependencyError) Dependency() string {
 // breaker will be half-open or the pause is over, 0 if that is past. It is
 // negative if that is not known, or never.
 func (e *DependencyError) RetryAfter() time.Duration {
-	if e == nil {
+	if e == nil || e.dependency == nil {
 		return never
 	}
 	until := e.until
-	if until == unknown && e.err != nil { // the failure may have opened it
-		if ph := e.dependency.phase.Load(); ph.state == StateOpen {
-			until = ph.until
-		}
+	if ph := e.dependency.phase.Load(); e.err != nil && ph.state == StateOpen {
+		until = max(until, ph.until) // the failure may have opened it
 	}
 	if until == unknown || until == forever {
 		return never
@@ -108,4 +108,15 @@ func (e *DependencyError) refusal() refusal {
 		return refusedSaturated
 	}
 	return refusedDependency
+}
+
+// after returns the error for who has to wait for something else, too.
+func (e *DependencyError) after(wait time.Duration) *DependencyError {
+	until := after(e.dependency.now(), wait)
+	if wait <= 0 || until <= e.until {
+		return e
+	}
+	longer := *e
+	longer.until = until
+	return &longer
 }

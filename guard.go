@@ -148,6 +148,7 @@ type Guard struct {
 	traffic      traffic
 	phase        atomic.Int32 // see health.go
 	health       atomic.Int32 // as it was told last
+	looks        atomic.Int32 // at the health that are asked for
 	dependencies atomic.Pointer[[]*Dependency]
 	routes       atomic.Pointer[[]*Route]
 	stopped      atomic.Bool
@@ -241,19 +242,18 @@ func (rec *recorder) admit(t *tuned, rt *Route, r *http.Request) error {
 		return &RefusedError{kind: refusedDraining, wait: never}
 	}
 	var own *tunedRoute
+	var down *DependencyError
 	if rt != nil {
 		own = rt.tuned.Load()
-		cost = own.cost
-		for _, d := range own.config.Needs {
-			if refused := d.refuses(r.Context()); refused != nil {
-				rec.takeBack(0)
-				return refused
-			}
-		}
+		cost, down = own.cost, own.down(r.Context())
 	}
 	extra := max(cost-before, 0) // what outer stages have not taken already
 	if rec.taken != nil {
 		rec.plan(t, own, r, extra, cost)
+		if down != nil {
+			rec.takeBack(0)
+			return down.after(rec.waitForAll(cost))
+		}
 		for i := range rec.draws {
 			if wait, ok := rec.draws[i].take(); !ok {
 				return rec.refuse(refusedLimited, i, wait, cost)

@@ -105,15 +105,26 @@ func (g *Guard) report() (rep healthReport) {
 
 func phaseName(phase int32) string { return nameOf(int(phase), "serving", "draining", "refusing") }
 
-// healthChanged tells if readiness says something else than the last time.
+// healthChanged tells if readiness says something else than the last time. Who
+// comes while another is telling only has him look again.
 func (g *Guard) healthChanged(ctx context.Context) {
-	now := g.report().Status
-	before := Health(g.health.Swap(int32(now))) //nolint:gosec // one of three
-	if before == now {
+	if g.looks.Add(1) > 1 {
 		return
 	}
-	if hook := g.hooks.HealthChanged; hook != nil {
-		g.hooked(func() { hook(ctx, HealthEvent{From: before, To: now}) })
+	done := false
+	defer func() {
+		if !done { // a hook has ended the goroutine
+			g.looks.Store(0)
+		}
+	}()
+	for !done {
+		looks := g.looks.Load()
+		now := g.report().Status
+		before := Health(g.health.Swap(int32(now))) //nolint:gosec // one of three
+		if hook := g.hooks.HealthChanged; hook != nil && before != now {
+			g.hooked(func() { hook(ctx, HealthEvent{From: before, To: now}) })
+		}
+		done = g.looks.Add(-looks) == 0
 	}
 }
 

@@ -2,7 +2,6 @@ package guard
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"time"
@@ -144,7 +143,7 @@ func (g *Guard) hooked(hook func()) {
 	defer func() {
 		if p := recover(); p != nil {
 			g.log.write(context.Background(), slog.LevelError, "guard: hook panicked",
-				slog.String("panic", fmt.Sprint(p)), slog.String("stack", string(debug.Stack())))
+				slog.String("panic", textOf(p)), slog.String("stack", string(debug.Stack())))
 		}
 	}()
 	hook()
@@ -177,17 +176,23 @@ func (d *Dependency) note(at int64, why string, err error) {
 		}
 	}
 	d.told, d.toldAt = to, at
-	d.happened = append(d.happened, e)
+	d.happened = append(d.happened, happening{e, d.cause})
 }
 
 // tell tells what has happened, in order. If somebody else is telling, he tells
 // it. The caller must not hold mu.
-func (d *Dependency) tell(ctx context.Context) {
-	for d.tellOne(ctx) {
+func (d *Dependency) tell() {
+	for d.tellOne() {
 	}
 }
 
-func (d *Dependency) tellOne(ctx context.Context) bool {
+// A happening is an event that is to be told, and the context of its cause.
+type happening struct {
+	BreakerEvent
+	ctx context.Context //nolint:containedctx // until it is told
+}
+
+func (d *Dependency) tellOne() bool {
 	d.mu.Lock()
 	if d.telling || len(d.happened) == 0 {
 		d.mu.Unlock()
@@ -202,9 +207,13 @@ func (d *Dependency) tellOne(ctx context.Context) bool {
 		d.telling = false
 		d.mu.Unlock()
 	}()
-	d.guard.log.breaker(ctx, &e)
+	ctx := e.ctx
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	d.guard.log.breaker(ctx, &e.BreakerEvent)
 	if hook := d.guard.hooks.BreakerChanged; hook != nil {
-		d.guard.hooked(func() { hook(ctx, e) })
+		d.guard.hooked(func() { hook(ctx, e.BreakerEvent) })
 	}
 	d.guard.healthChanged(ctx)
 	return true

@@ -31,17 +31,27 @@ func (l *logger) write(ctx context.Context, level slog.Level, msg string, attrs 
 	to.LogAttrs(ctx, level, msg, attrs...)
 }
 
+// textOf is fmt.Sprint for a value of the user's, which may panic.
+func textOf(v any) (s string) {
+	defer func() {
+		if recover() != nil {
+			s = fmt.Sprintf("(a %T that cannot be printed)", v)
+		}
+	}()
+	return fmt.Sprint(v)
+}
+
 // request writes a line about one request.
 func (l *logger) request(level slog.Level, msg string, r *http.Request, id string, status int, err error) {
 	attrs := []slog.Attr{slog.Int("status", status)}
 	if err != nil {
-		attrs = append(attrs, slog.String("error", err.Error()))
+		attrs = append(attrs, slog.String("error", textOf(err)))
 	}
 	l.write(r.Context(), level, msg, append(attrs, about(r, id)...)...)
 }
 
 func (l *logger) panicked(r *http.Request, id string, p any, stack []byte) {
-	attrs := []slog.Attr{slog.String("panic", fmt.Sprint(p)), slog.String("stack", string(stack))}
+	attrs := []slog.Attr{slog.String("panic", textOf(p)), slog.String("stack", string(stack))}
 	l.write(r.Context(), slog.LevelError, "guard: handler panicked", append(attrs, about(r, id)...)...)
 }
 
@@ -97,7 +107,7 @@ func (l *logger) breaker(ctx context.Context, e *BreakerEvent) {
 		attrs = append(attrs, slog.Int64("calls", e.Calls), slog.Int64("failed", e.Failed), slog.Int64("slow", e.Slow))
 	}
 	if e.Err != nil {
-		attrs = append(attrs, slog.String("error", e.Err.Error()))
+		attrs = append(attrs, slog.String("error", textOf(e.Err)))
 	}
 	l.write(ctx, level, "guard: breaker changed", attrs...)
 }

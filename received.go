@@ -10,7 +10,11 @@ import (
 
 // follow has the call end with the response's body.
 func (x *exchange) follow(resp *http.Response, o Outcome) {
-	b := &receivedBody{ReadCloser: resp.Body, call: x.call, ctx: x.ctx, outcome: o, status: resp.StatusCode, cancel: x.cancel}
+	b := &receivedBody{
+		ReadCloser: resp.Body, call: x.call, ctx: x.ctx, sent: x.sent,
+		outcome: o, status: resp.StatusCode, cancel: x.cancel,
+	}
+	x.ended = true // the copy of the call goes on
 	resp.Body = b
 	// A body that is abandoned must not keep its place for ever. With a context
 	// that ends, it is that which ends it. Else the garbage collector finds it, if
@@ -20,9 +24,9 @@ func (x *exchange) follow(resp *http.Response, o Outcome) {
 		b.unhook = context.AfterFunc(x.ctx, b.abandoned)
 	case x.probe != nil || x.t.Concurrency.Max > 0:
 		b.final = true
-		runtime.SetFinalizer(b, (*receivedBody).abandoned)
+		runtime.SetFinalizer(b, func(b *receivedBody) { go b.abandoned() }) // hooks may block
 	default:
-		b.call.leave()
+		b.call.leaveEarly()
 	}
 }
 
@@ -32,48 +36,42 @@ type receivedBody struct {
 	call    call
 	ctx     context.Context //nolint:containedctx // of the call
 	cancel  context.CancelCauseFunc
-	unhook  func() bool
-	final   bool    // it has a finalizer
-	outcome Outcome // by the header
+	unhook  func() bool // for Read and Close only: it is set when abandoned may run already
+	final   bool        // it has a finalizer
+	sent    *sentBody   // nil: there is none
+	outcome Outcome     // by the header
 	status  int
 	ended   atomic.Bool
+	closed  atomic.Bool
 }
-
-func (b *receivedBody) judged() Outcome { return b.outcome }
 
 // Read implements io.Reader.
 func (b *receivedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	switch {
-	case err == nil || b.ended.Load():
+	case err == nil || b.closed.Load():
 	case err == io.EOF: //nolint:errorlint // as readers do
 		b.end(b.outcome, nil)
 	default:
-		o, _ := b.call.judge(b.ctx, err)
-		b.end(o, err)
-		if o == OutcomeFailed {
-			err = b.call.wrap(err, o, false)
+		v := verdict{outcome: OutcomeIgnored}
+		if b.sent == nil || !b.sent.broken.Load() {
+			v = b.call.judge(b.ctx, err)
 		}
+		b.end(v.outcome, err)
+		err = b.call.wrap(err, v)
 	}
 	return n, err
 }
 
 // Close implements io.Closer.
 func (b *receivedBody) Close() error {
+	b.closed.Store(true)
 	err := b.ReadCloser.Close()
 	b.end(b.outcome, nil)
 	return err
 }
 
-// abandoned ends the call of a body that nobody reads to its end.
-func (b *receivedBody) abandoned() {
-	o := OutcomeIgnored
-	if err := b.ctx.Err(); err != nil {
-		o = b.call.whoseFault(b.ctx, err)
-	}
-	b.end(o, b.ctx.Err())
-}
-
+// end ends the call for who has the body.
 func (b *receivedBody) end(o Outcome, err error) {
 	if !b.ended.CompareAndSwap(false, true) {
 		return
@@ -84,6 +82,22 @@ func (b *receivedBody) end(o Outcome, err error) {
 	case b.final:
 		runtime.SetFinalizer(b, nil)
 	}
+	b.finish(o, err)
+}
+
+// abandoned ends the call of a body that nobody reads to its end.
+func (b *receivedBody) abandoned() {
+	if !b.ended.CompareAndSwap(false, true) {
+		return
+	}
+	o := OutcomeIgnored
+	if err := b.ctx.Err(); err != nil {
+		o = b.call.whoseFault(b.ctx, err)
+	}
+	b.finish(o, b.ctx.Err())
+}
+
+func (b *receivedBody) finish(o Outcome, err error) {
 	if b.cancel != nil {
 		b.cancel(nil)
 	}
@@ -113,12 +127,18 @@ func (u *peekedBody) Read(p []byte) (int, error) {
 	return u.ReadCloser.Read(p)
 }
 
-// hold returns a body, writable if it was, that calls cancel when it is closed.
+// hold returns a body that calls cancel when it is closed, and can else do what
+// it could: that of an upgrade can be written to.
 func hold(body io.ReadCloser, cancel context.CancelCauseFunc) io.ReadCloser {
-	if w, ok := body.(io.ReadWriteCloser); ok {
-		return heldWriter{held{body, cancel}, w}
+	h := held{body, cancel}
+	w, ok := body.(io.ReadWriteCloser)
+	if !ok {
+		return h
 	}
-	return held{body, cancel}
+	if half, ok := body.(closeWriter); ok {
+		return heldHalves{heldWriter{h, w}, half}
+	}
+	return heldWriter{h, w}
 }
 
 type held struct {
@@ -136,4 +156,12 @@ func (h held) Close() error {
 type heldWriter struct {
 	held
 	io.Writer
+}
+
+// closeWriter is what can be closed for writing alone.
+type closeWriter interface{ CloseWrite() error }
+
+type heldHalves struct {
+	heldWriter
+	closeWriter
 }

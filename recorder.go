@@ -90,18 +90,18 @@ func (rec *recorder) leave(w http.ResponseWriter, r *http.Request, rt *Route) {
 	rec.leaveFlight()
 	rec.settleUp()
 	p := recover()
+	defer rec.record(r, rt)              // also if a hook ends the goroutine
 	aborted := p == http.ErrAbortHandler //nolint:errorlint // a wrapped one is not an abort for net/http either
 	switch {
 	case aborted:
-		if rec.outcome == int8(RequestServed) {
+		if rec.outcome() == RequestServed {
 			rec.became(RequestAborted, notRefused)
 		}
 	case p != nil:
 		aborted = rec.panicked(w, r, rt, p)
-	case !rec.returned && rec.outcome == int8(RequestServed): // runtime.Goexit, which goes on
+	case !rec.returned && rec.outcome() == RequestServed: // runtime.Goexit, which goes on
 		rec.became(RequestAborted, notRefused)
 	}
-	rec.record(r, rt)
 	if aborted {
 		panic(http.ErrAbortHandler)
 	}

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"context"
 	"net/http"
 	"sync/atomic"
 )
@@ -88,4 +89,15 @@ func (c RouteConfig) clone() RouteConfig {
 	c.Clients = append([]ClientLimit(nil), c.Clients...)
 	c.Needs = append([]*Dependency(nil), c.Needs...)
 	return c
+}
+
+// down returns what the dependency that the route needs and that is down for the
+// longest refuses calls with, or nil if none is.
+func (t *tunedRoute) down(ctx context.Context) (worst *DependencyError) {
+	for _, d := range t.config.Needs {
+		if refused := d.refuses(ctx); refused != nil && (worst == nil || refused.RetryAfter() > worst.RetryAfter()) {
+			worst = refused
+		}
+	}
+	return worst
 }

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -163,7 +164,7 @@ func (t *traffic) snapshot(b *buckets, inFlight *gate) Traffic {
 		InFlight: inFlight.inside(), MaxInFlight: b.max, Latency: t.latency.snapshot(),
 	}
 	if !s.Limit.Unlimited {
-		s.Limit.Tokens = b.limiter.Tokens()
+		s.Limit.Tokens = min(b.limiter.Tokens(), float64(s.Limit.Burst)) // which may have lost its limit by now
 	}
 	for _, c := range b.clients {
 		s.Clients = append(s.Clients, ClientSnapshot{
@@ -202,10 +203,13 @@ func (d *Dependency) snapshot() DependencySnapshot {
 			MinCalls: t.MinCalls, FailureRate: t.FailureRate, SlowCall: t.SlowCall, SlowRate: t.SlowRate, Length: t.Window,
 		},
 	}
-	n, c, ended := &d.counts, &s.Counts, d.calls.ended.Load() // which is counted last
-	c.Failed, c.Answered, c.Ignored, c.Slow = n.failed.Load(), n.answered.Load(), n.ignored.Load(), n.slow.Load()
-	c.Open, c.Throttled, c.Saturated = n.open.Load(), n.throttled.Load(), n.saturated.Load()
-	c.Succeeded = ended - min(c.Failed+c.Answered+c.Ignored, ended)
+	of := func(n *atomic.Int64) uint64 { return uint64(n.Load()) } //nolint:gosec // never negative
+	s.Counts = CallCounts{
+		Succeeded: of(&d.calls.ended[OutcomeSucceeded]), Failed: of(&d.calls.ended[OutcomeFailed]),
+		Answered: of(&d.calls.ended[OutcomeAnswered]), Ignored: of(&d.calls.ended[OutcomeIgnored]),
+		Slow: of(&d.calls.slow),
+		Open: of(&d.calls.open), Throttled: of(&d.calls.throttled), Saturated: of(&d.calls.saturated),
+	}
 
 	d.mu.Lock()
 	defer d.mu.Unlock()

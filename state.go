@@ -85,10 +85,9 @@ type phase struct {
 	streak atomic.Int64 // closed: failures since the last success
 
 	// Half-open; guarded by the dependency's mu.
-	probes  []*probe // that are out
-	wanted  int
-	passed  int
-	checked bool // the Check has run in it
+	probes []*probe // that are out
+	wanted int
+	passed int
 }
 
 // A probe is a call, or a run of the Check, that a half-open breaker let through.
@@ -194,6 +193,7 @@ func (d *Dependency) report(ctx context.Context, c *call, o Outcome, slow bool, 
 		kind = failureKind(err) // may call methods of the error, so it needs no lock
 	}
 	d.mu.Lock()
+	d.cause = ctx
 	if failed {
 		d.blame, d.blamed = kind, now
 	}
@@ -202,7 +202,7 @@ func (d *Dependency) report(ctx context.Context, c *call, o Outcome, slow bool, 
 	case closed:
 		d.ask = question{phase: ph, limits: d.tuned.Load(), now: now, failed: failed, slow: slow}
 		if d.feed(errVerdict) {
-			d.trip(now, err)
+			d.trip(d.now(), err) // not before the circuit did, which has its own clock
 		}
 	default:
 		if slow && o == OutcomeSucceeded {
@@ -210,8 +210,9 @@ func (d *Dependency) report(ctx context.Context, c *call, o Outcome, slow bool, 
 		}
 		d.verdict(c.probe, o, now, err)
 	}
+	d.cause = nil
 	d.mu.Unlock()
-	d.tell(ctx)
+	d.tell()
 }
 
 // verdict takes the result of a probe of the present phase, which is half-open.
@@ -228,7 +229,7 @@ func (d *Dependency) verdict(p *probe, o Outcome, now int64, err error) {
 	case OutcomeIgnored:
 	case OutcomeFailed:
 		if d.feed(errVerdict) {
-			d.reopen(now, "probe failed", byCheck, err)
+			d.reopen(d.now(), "probe failed", byCheck, err)
 		}
 	case OutcomeSucceeded, OutcomeAnswered, OutcomeDefault, outcomes:
 		if ph.passed++; ph.passed >= ph.wanted && d.feed(nil) {
@@ -351,10 +352,22 @@ func (d *Dependency) rest(ctx context.Context, wait time.Duration) {
 	now := d.now()
 	ph := d.advance(now)
 	until := after(now, min(wait, d.tuned.Load().MaxOpenFor))
+	d.cause = ctx
 	if p := d.pause.Load(); ph.mode == ModeAuto && wait > 0 && (p == nil || p.until < until) {
 		d.pause.Store(&pause{until: until, refusal: d.refusal(ErrThrottled, until)})
 		d.note(now, "throttled", nil)
 	}
+	d.cause = nil
 	d.mu.Unlock()
-	d.tell(ctx)
+	d.tell()
+}
+
+// catchUp does what the clock asks for, and tells it.
+func (d *Dependency) catchUp(ctx context.Context) {
+	d.mu.Lock()
+	d.cause = ctx
+	d.advance(d.now())
+	d.cause = nil
+	d.mu.Unlock()
+	d.tell()
 }

@@ -3,6 +3,7 @@ package guard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 )
@@ -24,6 +25,9 @@ type endedContext struct {
 
 // Deadline implements [context.Context].
 func (t *timedContext) Deadline() (time.Time, bool) { return t.deadline, true }
+
+// String keeps fmt away from the fields.
+func (t *timedContext) String() string { return fmt.Sprint(t.Context) + ".WithTimeout" }
 
 // Done implements [context.Context].
 func (t *timedContext) Done() <-chan struct{} { return t.real().Done() }
@@ -73,7 +77,7 @@ func (t *timedContext) end() {
 // context, which is ended (nil: it has not).
 func (t *timedContext) passed(callers error) bool {
 	if in := t.inner.Load(); in != nil && in.Err() != nil {
-		return errors.Is(in.Err(), context.DeadlineExceeded)
+		return errors.Is(in.Err(), context.DeadlineExceeded) && time.Until(t.deadline) <= 0
 	}
 	return !errors.Is(callers, context.Canceled) && time.Until(t.deadline) <= 0
 }

@@ -35,17 +35,18 @@ func (s *sample) picks(now int64) bool {
 // conduct is what becomes of the request of a stage.
 type conduct struct {
 	start      int64
-	label      *Route // the innermost route, or nil
-	outcome    int8   // a RequestOutcome
-	why        refusal
-	returned   bool // the handler has
+	label      atomic.Pointer[Route] // the innermost route, or nil
+	fate       atomic.Int32          // a RequestOutcome and, in the low byte, a refusal
+	returned   bool                  // the handler has
 	unmeasured bool
 }
+
+func (c *conduct) outcome() RequestOutcome { return RequestOutcome(c.fate.Load() >> 8) }
 
 // became notes what became of the request. The stage may be nil.
 func (rec *recorder) became(o RequestOutcome, why refusal) {
 	if rec != nil {
-		rec.outcome, rec.why = int8(o), why //nolint:gosec // one of seven
+		rec.fate.Store(int32(o)<<8 | int32(uint8(why))) //nolint:gosec // both are small
 	}
 }
 
@@ -79,40 +80,36 @@ func (rec *recorder) record(r *http.Request, rt *Route) {
 	if rec.unmeasured {
 		return
 	}
-	if rec.hijacked && rec.outcome == int8(RequestServed) {
-		rec.became(RequestHijacked, notRefused)
-	}
 	g := rec.guard
 	status := int(rec.status)
-	switch {
-	case rec.outcome == int8(RequestCanceled) && status == 0:
+	switch o := rec.outcome(); {
+	case rec.hijacked && o == RequestServed:
+		rec.became(RequestHijacked, notRefused)
+	case o == RequestCanceled && status == 0:
 		status = clientClosedRequest
 	case rec.returned && !rec.hijacked && status == 0:
 		status = http.StatusOK // by net/http
-	}
-	if rec.outcome == int8(RequestServed) && status >= 500 {
+	case o == RequestServed && status >= 500:
 		rec.became(RequestFailed, notRefused) // the handler has said so itself
 	}
 	if rt != nil {
 		rt.traffic.add(rec, status)
-		if rec.label == nil {
-			rec.label = rt
-		}
+		rec.label.CompareAndSwap(nil, rt)
 	}
-	if o := rec.outer; o != nil {
-		if rec.label != nil {
-			o.label = rec.label
+	if o := rec.outer; o != nil { // there may be other inner stages, at the same time
+		if label := rec.label.Load(); label != nil {
+			o.label.Store(label)
 		}
-		if rec.outcome != int8(RequestServed) {
-			o.outcome, o.why = rec.outcome, rec.why
+		if rec.outcome() != RequestServed {
+			o.fate.Store(rec.fate.Load())
 		}
 		return
 	}
 	g.traffic.add(rec, status)
 	if hook := g.hooks.RequestDone; hook != nil {
 		e := RequestEvent{
-			Route: rec.label.label(), Method: r.Method, Status: status,
-			Outcome: RequestOutcome(rec.outcome), Latency: time.Duration(g.now() - rec.start),
+			Route: rec.label.Load().label(), Method: r.Method, Status: status,
+			Outcome: rec.outcome(), Latency: time.Duration(g.now() - rec.start),
 		}
 		g.hooked(func() { hook(r.Context(), e) })
 	}
@@ -122,9 +119,9 @@ func (t *traffic) add(rec *recorder, status int) {
 	if class := status / 100; class != 2 && class < len(t.status) {
 		t.status[class].Add(1)
 	}
-	o := RequestOutcome(rec.outcome)
+	o := rec.outcome()
 	if o == RequestRefused {
-		t.refused[rec.why].Add(1)
+		t.refused[rec.fate.Load()&0xff].Add(1)
 		return
 	}
 	t.outcomes[o].Add(1)

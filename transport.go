@@ -68,6 +68,7 @@ type exchange struct {
 	ctx    context.Context //nolint:containedctx // the caller's, for as long as the call
 	sent   *sentBody       // nil: there is none
 	timer  *time.Timer     // nil: no Timeout
+	late   *atomic.Bool    // the Timeout came before the end of the caller's context
 	cancel context.CancelCauseFunc
 }
 
@@ -113,8 +114,12 @@ func (x *exchange) prepare(r *http.Request) *http.Request {
 	ctx := x.ctx
 	if x.t.Timeout > 0 {
 		ctx, x.cancel = context.WithCancelCause(ctx)
-		cancel := x.cancel
-		x.timer = time.AfterFunc(x.t.Timeout, func() { cancel(context.DeadlineExceeded) })
+		callers, cancel, late := x.ctx, x.cancel, new(atomic.Bool)
+		x.late = late
+		x.timer = time.AfterFunc(x.t.Timeout, func() {
+			late.Store(callers.Err() == nil)
+			cancel(context.DeadlineExceeded)
+		})
 	}
 	hasBody := r.Body != nil && r.Body != http.NoBody
 	if x.timer == nil && !hasBody {
@@ -145,7 +150,7 @@ func (x *exchange) stop(cause error) bool {
 	if x.timer == nil {
 		return true
 	}
-	inTime := x.timer.Stop()
+	inTime := x.timer.Stop() || !x.late.Load() && x.ctx.Err() != nil
 	if cause != nil {
 		x.cancel(cause)
 	}
@@ -154,14 +159,17 @@ func (x *exchange) stop(cause error) bool {
 
 // failed ends a call that has got no response.
 func (x *exchange) failed(err error) error {
-	late := !x.stop(err) && x.ctx.Err() == nil
+	late := !x.stop(err)
 	switch {
 	case x.sent != nil && x.sent.broken.Load():
 		x.end(x.ctx, OutcomeIgnored, err)
-		return x.wrap(err, OutcomeIgnored, false)
+		return x.wrap(err, verdict{outcome: OutcomeIgnored})
 	case late:
+		if errors.Is(err, context.Canceled) { // as HTTP/2 has it, though nobody has cancelled it
+			err = context.DeadlineExceeded
+		}
 		x.end(x.ctx, OutcomeFailed, context.DeadlineExceeded)
-		return x.wrap(err, OutcomeFailed, true)
+		return x.wrap(err, verdict{outcome: OutcomeFailed, late: true})
 	}
 	return x.settle(x.ctx, err)
 }
@@ -173,12 +181,14 @@ func (x *exchange) received(resp *http.Response) error {
 		strings.HasPrefix(strings.ToLower(resp.Header.Get("Content-Type")), "text/event-stream")
 	o := ask(x.t.ClassifyResponse, resp)
 	if o == OutcomeDefault && x.t.ClassifyBody != nil && !streams {
-		o = x.peek(resp)
+		if o = x.peek(resp); o != OutcomeDefault && resp.Request != nil {
+			resp.Request = resp.Request.WithContext(context.WithValue(resp.Request.Context(), judgedBy{d}, o))
+		}
 	}
 	if o == OutcomeDefault {
 		o = byStatus(resp.StatusCode)
 	}
-	if !x.stop(nil) && x.ctx.Err() == nil {
+	if !x.stop(nil) {
 		if resp.Body != nil {
 			_ = resp.Body.Close()
 		}
@@ -288,8 +298,8 @@ func (d *Dependency) CheckResponse(resp *http.Response) error {
 		return fmt.Errorf("guard: dependency %q: CheckResponse was given a nil response", d.name)
 	}
 	e := &DependencyError{dependency: d, err: statusError(resp.StatusCode), until: unknown}
-	if body, ok := resp.Body.(interface{ judged() Outcome }); ok {
-		e.outcome = body.judged()
+	if o, ok := d.judged(resp); ok {
+		e.outcome = o
 	} else if e.outcome = ask(d.tuned.Load().ClassifyResponse, resp); e.outcome == OutcomeDefault {
 		e.outcome = byStatus(resp.StatusCode)
 	}
@@ -306,28 +316,17 @@ func (d *Dependency) CheckResponse(resp *http.Response) error {
 	return e
 }
 
-// sentBody notes whether the body of a request could be read.
-type sentBody struct{ broken atomic.Bool }
+// judgedBy is the key of what ClassifyBody has said, in the context of a
+// response's request: its body may be none, or be wrapped by anybody.
+type judgedBy struct{ dependency *Dependency }
 
-func (s *sentBody) wrap(body io.ReadCloser, length int64) io.ReadCloser {
-	return &sentReader{ReadCloser: body, sent: s, left: length}
-}
-
-type sentReader struct {
-	io.ReadCloser
-	sent *sentBody
-	left int64 // what was announced and has not come; negative if nothing was
-}
-
-func (s *sentReader) Read(b []byte) (int, error) {
-	n, err := s.ReadCloser.Read(b)
-	if s.left > 0 {
-		if s.left -= int64(n); s.left < 0 {
-			s.sent.broken.Store(true) // more than was announced
-		}
+// judged returns what the Transport has made of a response, if it is known.
+func (d *Dependency) judged(resp *http.Response) (o Outcome, ok bool) {
+	if b, ok := resp.Body.(*receivedBody); ok && b.call.d == d {
+		return b.outcome, true
 	}
-	if err != nil && (err != io.EOF || s.left > 0) {
-		s.sent.broken.Store(true)
+	if resp.Request != nil {
+		o, ok = resp.Request.Context().Value(judgedBy{d}).(Outcome)
 	}
-	return n, err
+	return o, ok
 }
