@@ -82,7 +82,7 @@ func TestTransportRequestBody(t *testing.T) {
 					if test.want == guard.OutcomeFailed {
 						require.ErrorAs(t, err, &failed)
 					} else if !errors.Is(err, context.Canceled) {
-						require.False(t, errors.As(err, &failed), "the caller's own error is not the dependency's: %v", err)
+						require.NotErrorAs(t, err, &failed, "the caller's own error is not the dependency's: %v", err)
 						require.Equal(t, e.Err, err, "it comes back untouched")
 					}
 				})

@@ -164,7 +164,7 @@ func TestGuarantee3HooksThatEndTheGoroutine(t *testing.T) {
 			_, returned := fate(func() { _ = call(context.Background(), d, comesTo(nil)) })
 			require.False(t, returned, way)
 			assert.Zero(t, g.Snapshot().Dependencies[0].InFlight, "%s: a place is lost", way)
-			assert.NoError(t, d.Do(t.Context(), comesTo(nil)), "%s: so is the probe", way)
+			require.NoError(t, d.Do(t.Context(), comesTo(nil)), "%s: so is the probe", way)
 			assert.Equal(t, guard.StateClosed, d.State(), way)
 		}
 	})
