@@ -1,0 +1,9 @@
+package guardcassandra
+
+import "errors"
+
+var (
+	errNoDependency = errors.New("guardcassandra: the dependency is nil")
+	errPanicked     = errors.New("guardcassandra: it panicked, or ended its goroutine")
+	errAbandoned    = errors.New("guardcassandra: an iterator was abandoned")
+)
