@@ -100,6 +100,10 @@ api: ## rewrite testdata/api.txt, the exported API that a test compares with
 	GUARD_UPDATE_API=1 go test -count=1 -run '^TestAPI$$' .
 	@echo "testdata/api.txt is up to date: review the change as you would code"
 
+.PHONY: cassandra
+cassandra: ## the Cassandra adapter against a real Cassandra (Java 17, Maven)
+	@scripts/cassandra-tests.sh
+
 .PHONY: consumer
 consumer: ## build and run a program of its own module that uses the library
 	@scripts/consumer.sh

@@ -96,10 +96,19 @@ func (d *Dependency) check() (again bool) {
 	d.mu.Unlock()
 
 	err := errGone
-	defer func() { again = d.checked(cancel, ph, p, err) }()
+	defer func() {
+		if took := d.now() - now; err == nil && t.SlowCall > 0 && took >= int64(t.SlowCall) {
+			err = errSlowCheck
+		}
+		again = d.checked(cancel, ph, p, err)
+	}()
 	err = runCheck(ctx, t.Check)
 	return false
 }
+
+// errSlowCheck stands for the success of a Check that took as long as a slow call,
+// which would be no better.
+var errSlowCheck = errors.New("guard: the check was slow")
 
 var errGone = errors.New("guard: the check has ended its goroutine")
 

@@ -241,3 +241,22 @@ func TestCheckIsSingleUnderContention(t *testing.T) {
 		r.told()
 	})
 }
+
+// A Check that takes as long as a slow call closes nothing: calls would be no
+// faster.
+func TestCheckSlow(t *testing.T) {
+	for took, state := range map[time.Duration]guard.State{time.Second - 1: guard.StateClosed, time.Second: guard.StateOpen} {
+		check := func(context.Context) error {
+			time.Sleep(took)
+			return nil
+		}
+		c := guard.DependencyConfig{MinCalls: 1, OpenFor: time.Second, SlowCall: time.Second, ProbeTimeout: time.Minute, Check: check}
+		inBubble(t, c, func(t *testing.T, r *rig) {
+			time.Sleep(r.trip())
+			synctest.Wait()
+			time.Sleep(took)
+			synctest.Wait()
+			require.Equal(t, state, r.State(), "a Check of %v", took)
+		})
+	}
+}

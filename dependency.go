@@ -72,7 +72,8 @@ type DependencyConfig struct {
 	// Check is a health check. While the breaker is not closed it runs every
 	// CheckEvery, in a goroutine of its own and once at a time, with a context
 	// that ends with ProbeTimeout. It does the half-open probing, so that no
-	// user's request is the guinea pig; should it hang, calls do.
+	// user's request is the guinea pig; should it hang, calls do. One that takes as
+	// long as a slow call has failed.
 	Check func(context.Context) error
 	// CheckEvery is how often Check runs. 0 means 5 s.
 	CheckEvery time.Duration
