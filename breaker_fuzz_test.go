@@ -237,6 +237,7 @@ func (run *breakerRun) tune(s *script) {
 		to.Classify = classified
 	}))
 	run.model.config = c
+	run.model.advance(run.now()) // Tune looks at the health
 }
 
 func (run *breakerRun) step(s *script) {
