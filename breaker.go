@@ -47,6 +47,7 @@ type Dependency struct {
 	blame    string        // the kind of the last failure
 	blamed   int64         // when
 	watching bool          // the goroutine is there that runs the Check
+	wake     chan struct{} // has it look again at how long to wait
 	checkEnd int64         // when the running Check must be back; 0: none runs
 	cancel   context.CancelFunc
 	cause    context.Context //nolint:containedctx // of what is being noted under mu, and no longer
@@ -55,7 +56,7 @@ type Dependency struct {
 }
 
 func newDependency(g *Guard, name string, t *tunedDependency) *Dependency {
-	d := &Dependency{guard: g, name: name, start: time.Now()}
+	d := &Dependency{guard: g, name: name, start: time.Now(), wake: make(chan struct{}, 1)}
 	d.full = d.refusal(ErrSaturated, unknown)
 	d.tuned.Store(t)
 	d.phase.Store(d.closed(0))
@@ -66,7 +67,8 @@ func newDependency(g *Guard, name string, t *tunedDependency) *Dependency {
 // Do calls fn, in the caller's goroutine, unless the breaker is open, the
 // dependency is saturated, or ctx has ended: then it returns an error at once.
 // fn gets a context that ends with the Timeout, and must return when that does:
-// Do never abandons it.
+// Do never abandons it. What fn does counts as the dependency's: do not answer a
+// client in it, who may read slowly.
 //
 // What fn returns decides what becomes of the breaker and of the error:
 //
@@ -119,10 +121,17 @@ func (d *Dependency) Acquire(ctx context.Context) (context.Context, *Permit, err
 		return ctx, nil, err
 	}
 	p.caller = ctx
+	begun := false
+	defer func() {
+		if !begun { // the caller's context panics
+			p.call.abort(ctx, recover())
+		}
+	}()
 	inner := p.call.limited(ctx)
 	if p.call.limit == nil {
 		inner, p.cancel = context.WithCancel(ctx)
 	}
+	begun = true
 	return inner, p, nil
 }
 

@@ -32,10 +32,12 @@ func (c *call) begin(ctx context.Context, d *Dependency) error {
 	if c.timed(ctx) {
 		c.start = d.now()
 	}
-	if c.phase.state == StateClosed && d.pause.Load() == nil && d.calls.enter(c.t.Concurrency.Max) {
-		return nil
+	var refused *DependencyError
+	if c.phase.state != StateClosed || d.pause.Load() != nil {
+		refused = c.admit(ctx)
+	} else if !d.calls.enter(c.t.Concurrency.Max) {
+		refused = d.full
 	}
-	refused := c.admit(ctx)
 	if refused == nil {
 		return nil
 	}
@@ -65,8 +67,8 @@ func (c *call) timed(ctx context.Context) bool {
 // there are as many as may be.
 func (c *call) admit(ctx context.Context) *DependencyError {
 	d := c.d
-	if c.phase.state == StateOpen && c.start < c.phase.until && d.pause.Load() == nil {
-		return c.phase.refusal
+	if refused := d.plainly(c.phase); refused != nil {
+		return refused
 	}
 	d.catchUp(ctx) // a slow hook must not count as a slow probe
 	d.mu.Lock()
@@ -100,10 +102,26 @@ func (d *Dependency) refuses(ctx context.Context) *DependencyError {
 	if ph.state == StateClosed && d.pause.Load() == nil {
 		return nil
 	}
+	if refused := d.plainly(ph); refused != nil {
+		return refused
+	}
 	d.catchUp(ctx)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.refusing(d.now())
+}
+
+// plainly returns what calls are refused with in a phase, where that takes no
+// lock to say: the flood while a breaker is open comes by here.
+func (d *Dependency) plainly(ph *phase) *DependencyError {
+	now, p := d.now(), d.pause.Load()
+	switch {
+	case p == nil && ph.state == StateOpen && now < ph.until:
+		return ph.refusal
+	case p != nil && ph.state == StateClosed && ph.mode == ModeAuto && now < p.until:
+		return p.refusal
+	}
+	return nil
 }
 
 // send lets a probe out. The caller holds the dependency's mu.
@@ -201,7 +219,7 @@ func (c *call) end(ctx context.Context, o Outcome, err error) {
 	}
 	slow := c.t.SlowCall > 0 && took >= int64(c.t.SlowCall)
 	if c.early {
-		d.calls.early.Add(-1)
+		d.calls.begun.Add(1) // once more, as it is about to be gone once more
 	}
 	d.calls.ended[o].Add(1)
 	if slow {

@@ -6,13 +6,13 @@ import (
 )
 
 // calls counts the calls to a dependency: those that have begun, and what became
-// of each. What is going on is what has begun and not ended. Every count but one
-// only grows.
+// of each. What is going on is what has begun and not ended. A count never goes
+// down, so that whoever reads one after the other is wrong to one side only.
 type calls struct {
 	begun atomic.Int64
 	_     [64]byte
 	ended [outcomes]atomic.Int64
-	early atomic.Int64 // have given their place back, and go on
+	early atomic.Int64 // have given their place back before they ended; see call.end
 	slow  atomic.Int64
 
 	open, throttled, saturated atomic.Int64 // refused

@@ -10,7 +10,13 @@ import (
 // watchOver starts the goroutine that runs the Check, if there is work for it.
 // The caller holds mu.
 func (d *Dependency) watchOver() {
-	if !d.watching && d.watchable() {
+	switch {
+	case d.watching: // it may be waiting for too long
+		select {
+		case d.wake <- struct{}{}:
+		default:
+		}
+	case d.watchable():
 		d.watching = true
 		go d.watch()
 	}
@@ -33,7 +39,7 @@ func (d *Dependency) watch() {
 	defer func() { // also if the Check has ended the goroutine
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		d.watching = false
+		d.watching, d.checkEnd = false, 0
 		d.watchOver()
 	}()
 	for {
@@ -44,6 +50,9 @@ func (d *Dependency) watch() {
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
+		case <-d.wake:
+			timer.Stop()
+			continue
 		case <-d.guard.stop:
 			timer.Stop()
 			return
@@ -77,12 +86,16 @@ func (d *Dependency) untilCheck() (wait time.Duration, ok bool) {
 // right by it before the time is over: it closes a breaker that it has opened,
 // but not one that calls have.
 func (d *Dependency) check() (again bool) {
+	d.mu.Lock()
+	d.checkEnd = after(d.now(), d.tuned.Load().ProbeTimeout) // should a hook block
+	d.mu.Unlock()
 	d.catchUp(context.Background()) // a slow hook must not take the Check's time
 	t := d.tuned.Load()
 	d.mu.Lock()
 	now := d.now()
 	ph := d.advance(now)
 	if !d.watchable() || t.Check == nil {
+		d.checkEnd = 0
 		d.mu.Unlock()
 		return false
 	}

@@ -2,6 +2,7 @@ package guard_test
 
 import (
 	"context"
+	"io"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -236,4 +237,62 @@ func TestCheckHangs(t *testing.T) {
 		require.EqualValues(t, 2, check.runs.Load())
 		check.come(nil)
 	})
+}
+
+// A hook that blocks where the Check is about to run does not leave the breaker
+// to nobody: calls probe then.
+func TestCheckBehindAHookThatBlocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		defer close(gate)
+		d := hookedDependency(t, guard.DependencyConfig{Check: func(context.Context) error { return nil }},
+			func(_ context.Context, e guard.BreakerEvent) {
+				if e.To == guard.StateHalfOpen {
+					<-gate
+				}
+			})
+		tripped(t, d)
+		time.Sleep(24 * time.Hour)
+		for range 10 {
+			_ = d.Do(t.Context(), func(context.Context) error { return nil })
+			time.Sleep(time.Minute)
+		}
+		require.Equal(t, guard.StateClosed, d.State())
+	})
+}
+
+// The Check does not sleep on by what was the open time before a Force, or how
+// often it was to run before a Tune.
+func TestCheckWakesUp(t *testing.T) {
+	for name, change := range map[string]func(*testing.T, *guard.Dependency){
+		"Force": func(t *testing.T, d *guard.Dependency) {
+			d.Force(guard.ModeAuto)
+			tripped(t, d)
+		},
+		"Tune": func(t *testing.T, d *guard.Dependency) {
+			require.NoError(t, d.Tune(func(c *guard.DependencyConfig) { c.CheckEvery = time.Second }))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var mended atomic.Bool
+				d := hookedDependency(t, guard.DependencyConfig{
+					OpenFor: time.Second, MaxOpenFor: time.Hour, CheckEvery: time.Hour,
+					Check: func(context.Context) error {
+						if mended.Load() {
+							return nil
+						}
+						return io.ErrUnexpectedEOF
+					},
+				}, func(context.Context, guard.BreakerEvent) {})
+				tripped(t, d)
+				time.Sleep(90 * time.Minute) // the open time has grown
+				require.NotEqual(t, guard.StateClosed, d.State())
+				mended.Store(true)
+				change(t, d)
+				time.Sleep(2 * time.Second)
+				require.Equal(t, guard.StateClosed, d.State())
+			})
+		})
+	}
 }

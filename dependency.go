@@ -17,7 +17,8 @@ const NoTimeout time.Duration = -1
 // Window, OpenFor and CheckEvery.
 type DependencyConfig struct {
 	// Timeout is how long one call may take; for a Transport: until the header of
-	// the response. 0 means 10 s, NoTimeout none. It counts as a failure.
+	// the response. 0 means 10 s, NoTimeout none. It counts as a failure, unless
+	// the function takes no notice and succeeds late: SlowCall catches that.
 	Timeout time.Duration
 	// Concurrency bounds the calls at once (a bulkhead). What is above it is
 	// refused with ErrSaturated.
@@ -26,7 +27,8 @@ type DependencyConfig struct {
 	// tenth of it. 0 means 10 s. A change takes effect with the next change of state.
 	Window time.Duration
 	// MinCalls is how many calls in the window it takes to trip the breaker by a
-	// rate; as many failures in a row always do, however far apart. 0 means 10.
+	// rate; as many failures in a row always do, however far apart, so that a
+	// dependency that is rarely called is found dead, too. 0 means 10.
 	MinCalls int
 	// FailureRate is the share of failures, above 0 and up to 1, at which the
 	// breaker trips, when a call fails. 0 means 0.5.
@@ -47,7 +49,8 @@ type DependencyConfig struct {
 	// of state.
 	Probes int
 	// ProbeTimeout is how long a probe may take: one that is not back by then has
-	// failed at that instant. 0 means the longer of OpenFor and Timeout.
+	// failed at that instant. 0 means the longer of OpenFor and Timeout. With a
+	// Transport it lasts until the end of the response's body.
 	ProbeTimeout time.Duration
 	// FairShare is how much time a caller's deadline must leave a call for a miss
 	// to count as a failure. 0 means half of Timeout, at most 1 s.
@@ -106,6 +109,12 @@ const (
 func (o Outcome) String() string {
 	return nameOf(int(o), "default", "succeeded", "failed", "answered", "ignored")
 }
+
+// MarshalText implements [encoding.TextMarshaler].
+func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (o *Outcome) UnmarshalText(text []byte) error { return unmarshalName(o, text, outcomes-1) }
 
 func nameOf(i int, names ...string) string {
 	if i < 0 || i >= len(names) {

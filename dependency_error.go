@@ -74,6 +74,16 @@ func (e *DependencyError) Is(target error) bool {
 	return target == e.kind || e.kind == ErrTimeout && target == context.DeadlineExceeded
 }
 
+// Timeout reports whether the call took too long, as [net.Error] does: an
+// [http.Client] asks the errors of its Transport.
+func (e *DependencyError) Timeout() bool {
+	if e == nil {
+		return false
+	}
+	var t interface{ Timeout() bool }
+	return e.kind == ErrTimeout || errors.As(e.err, &t) && t.Timeout() //nolint:errorlint // it is never wrapped
+}
+
 // Dependency returns the name of the dependency.
 func (e *DependencyError) Dependency() string {
 	if e == nil || e.dependency == nil {
@@ -112,8 +122,8 @@ func (e *DependencyError) refusal() refusal {
 
 // after returns the error for who has to wait for something else, too.
 func (e *DependencyError) after(wait time.Duration) *DependencyError {
-	until := after(e.dependency.now(), wait)
-	if wait <= 0 || until <= e.until {
+	until := after(e.dependency.now(), wait) // forever if wait is never
+	if wait == 0 || until <= e.until {
 		return e
 	}
 	longer := *e

@@ -170,6 +170,15 @@ func TestDependencyWithHugeValues(t *testing.T) {
 // What has a name can be written and read back; what has none is no value.
 func TestNamesOfValues(t *testing.T) {
 	requireNames(t, map[guard.State]string{guard.StateClosed: "closed", guard.StateHalfOpen: "half-open", guard.StateOpen: "open"})
+	requireNames(t, map[guard.Outcome]string{
+		guard.OutcomeDefault: "default", guard.OutcomeSucceeded: "succeeded", guard.OutcomeFailed: "failed",
+		guard.OutcomeAnswered: "answered", guard.OutcomeIgnored: "ignored",
+	})
+	requireNames(t, map[guard.RequestOutcome]string{
+		guard.RequestServed: "served", guard.RequestRefused: "refused", guard.RequestFailed: "failed",
+		guard.RequestPanicked: "panicked", guard.RequestAborted: "aborted", guard.RequestCanceled: "canceled",
+		guard.RequestHijacked: "hijacked",
+	})
 	requireNames(t, map[guard.Mode]string{guard.ModeAuto: "auto", guard.ModeOpen: "open", guard.ModeClosed: "closed"})
 	requireNames(t, map[guard.Health]string{guard.HealthPass: "pass", guard.HealthWarn: "warn", guard.HealthFail: "fail"})
 	for o, want := range map[guard.Outcome]string{

@@ -66,6 +66,14 @@ func (o RequestOutcome) String() string {
 	return nameOf(int(o), "served", "refused", "failed", "panicked", "aborted", "canceled", "hijacked")
 }
 
+// MarshalText implements [encoding.TextMarshaler].
+func (o RequestOutcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (o *RequestOutcome) UnmarshalText(text []byte) error {
+	return unmarshalName(o, text, requestOutcomes-1)
+}
+
 // RefusalEvent tells of a request or a call that was refused.
 type RefusalEvent struct {
 	Route      string // of a request; "" outside of routes
@@ -199,6 +207,7 @@ func (d *Dependency) tellOne() bool {
 		return false
 	}
 	e := d.happened[0]
+	d.happened[0] = happening{} // the array lives on, and must not keep a request
 	d.happened = d.happened[1:]
 	d.telling = true
 	d.mu.Unlock()

@@ -315,3 +315,26 @@ func TestHooksOfOverload(t *testing.T) {
 		require.EqualValues(t, 1, s.g.Snapshot().Requests.Counts.Refused.Overloaded)
 	}
 }
+
+// Events that were told do not keep the context of the call that caused them.
+func TestHooksKeepNoContext(t *testing.T) {
+	d, err := newGuard(t, guard.Config{}).Dependency("db", guard.DependencyConfig{MinCalls: 1})
+	require.NoError(t, err)
+	freed := make(chan struct{})
+	func() {
+		type key struct{}
+		v := new([1 << 20]byte)
+		runtime.SetFinalizer(v, func(*[1 << 20]byte) { close(freed) })
+		_ = d.Do(context.WithValue(context.Background(), key{}, v), func(context.Context) error { return errors.New("x") })
+	}()
+	require.Eventually(t, func() bool {
+		runtime.GC()
+		select {
+		case <-freed:
+			return true
+		default:
+			return false
+		}
+	}, 10*time.Second, time.Millisecond)
+	runtime.KeepAlive(d)
+}

@@ -295,3 +295,35 @@ func requireAdmittedAfterOneWait(t *testing.T, h http.Handler) {
 	w = ask(h, "")
 	assert.Equal(t, http.StatusNoContent, w.Code, "it was told to wait %d s, and then: %s", seconds, strings.TrimSpace(w.Body.String()))
 }
+
+// Never is the longest wait of all, in whichever order a route names what it needs.
+func TestNeedsOneForcedOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(t, guard.Config{})
+		a, err := g.Dependency("a", guard.DependencyConfig{})
+		require.NoError(t, err)
+		b, err := g.Dependency("b", guard.DependencyConfig{})
+		require.NoError(t, err)
+		tripByFailures(a)
+		b.Force(guard.ModeOpen)
+		for _, needs := range [][]*guard.Dependency{{a, b}, {b, a}} {
+			h := newRoute(t, g, needs[0].Name(), guard.RouteConfig{Needs: needs}).Handler(ok)
+			w := ask(h, "")
+			require.Equal(t, http.StatusBadGateway, w.Code)
+			assert.Empty(t, w.Header().Get("Retry-After"), "b is open until somebody says otherwise")
+		}
+	})
+}
+
+// Who waits for the breaker is going to meet a bucket that never fills.
+func TestNeedsBehindABucketThatNeverFills(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, d := guardedCalls(t, guard.Config{}, guard.DependencyConfig{})
+		h := newRoute(t, g, "r", guard.RouteConfig{Limit: guard.Limit{Burst: 1}, Needs: []*guard.Dependency{d}}).Handler(ok)
+		require.Equal(t, http.StatusNoContent, ask(h, "").Code)
+		tripByFailures(d)
+		w := ask(h, "")
+		require.Equal(t, http.StatusBadGateway, w.Code)
+		assert.Empty(t, w.Header().Get("Retry-After"))
+	})
+}

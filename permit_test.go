@@ -121,3 +121,17 @@ func TestShadowOfCalls(t *testing.T) {
 		}
 	}
 }
+
+// The context is the caller's: if it panics, the place is free again.
+func TestAcquireWithAContextThatPanics(t *testing.T) {
+	g := newGuard(t, guard.Config{})
+	d, err := g.Dependency("db", guard.DependencyConfig{Concurrency: guard.Concurrency{Max: 1}})
+	require.NoError(t, err)
+	require.Panics(t, func() { _, _, _ = d.Acquire(panickyContext{context.Background()}) })
+	require.Zero(t, g.Snapshot().Dependencies[0].InFlight)
+}
+
+// panickyContext is a context that panics.
+type panickyContext struct{ context.Context }
+
+func (panickyContext) Deadline() (time.Time, bool) { panic("no") }

@@ -1,12 +1,15 @@
 package guard_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -188,5 +191,49 @@ func TestGuarantee5BegunAroundAStage(t *testing.T) {
 		}))
 		require.PanicsWithValue(t, http.ErrAbortHandler, func() { h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil)) }, name)
 		require.Equal(t, "part", w.Body.String(), name)
+	}
+}
+
+// A call that has given its place back early does not, as it ends, let in more
+// than may be.
+func TestPlacesOfThoseWhoLeaveEarly(t *testing.T) {
+	d, err := newGuard(t, guard.Config{}).Dependency("api", guard.DependencyConfig{Timeout: guard.NoTimeout})
+	require.NoError(t, err)
+	rt := d.Transport(base(func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(nil)}, nil
+	}))
+	for range 10 {
+		require.NoError(t, d.Tune(func(c *guard.DependencyConfig) { c.Concurrency.Max = 0 }))
+		bodies := make([]io.Closer, 20_000)
+		r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://api.test/", http.NoBody)
+		require.NoError(t, err)
+		for i := range bodies {
+			resp, err := rt.RoundTrip(r)
+			require.NoError(t, err)
+			bodies[i] = resp.Body
+		}
+		require.NoError(t, d.Tune(func(c *guard.DependencyConfig) { c.Concurrency.Max = 1 }))
+		_, held, err := d.Acquire(context.Background()) // the one place
+		require.NoError(t, err)
+		var over atomic.Bool
+		var extra atomic.Int64
+		var all sync.WaitGroup
+		for range 2 {
+			all.Go(func() {
+				for !over.Load() {
+					_ = d.Do(context.Background(), func(context.Context) error {
+						extra.Add(1)
+						return nil
+					})
+				}
+			})
+		}
+		for _, b := range bodies {
+			_ = b.Close()
+		}
+		over.Store(true)
+		all.Wait()
+		held.Done(nil)
+		require.Zero(t, extra.Load(), "calls beside the one that has the place")
 	}
 }

@@ -12,7 +12,7 @@ import (
 func (x *exchange) follow(resp *http.Response, o Outcome) {
 	b := &receivedBody{
 		ReadCloser: resp.Body, call: x.call, ctx: x.ctx, sent: x.sent,
-		outcome: o, status: resp.StatusCode, cancel: x.cancel,
+		outcome: o, status: resp.StatusCode, cancel: x.cancel, overdue: x.ctx.Err() != nil,
 	}
 	x.ended = true // the copy of the call goes on
 	resp.Body = b
@@ -23,8 +23,11 @@ func (x *exchange) follow(resp *http.Response, o Outcome) {
 	case x.ctx.Done() != nil:
 		b.unhook = context.AfterFunc(x.ctx, b.abandoned)
 	case x.probe != nil || x.t.Concurrency.Max > 0:
-		b.final = true
-		runtime.SetFinalizer(b, func(b *receivedBody) { go b.abandoned() }) // hooks may block
+		// What is in a synctest bubble, where times have no monotonic part, may not be
+		// touched from outside: there the place is lost.
+		if b.final = x.d.start != x.d.start.Round(0); b.final {
+			runtime.SetFinalizer(b, func(b *receivedBody) { go b.abandoned() }) // hooks may block
+		}
 	default:
 		b.call.leaveEarly()
 	}
@@ -41,13 +44,18 @@ type receivedBody struct {
 	sent    *sentBody   // nil: there is none
 	outcome Outcome     // by the header
 	status  int
+	overdue bool         // the context had ended before anybody had the body
+	reading atomic.Int32 // how many are
 	ended   atomic.Bool
 	closed  atomic.Bool
 }
 
 // Read implements io.Reader.
 func (b *receivedBody) Read(p []byte) (int, error) {
+	inTime := b.overdue || b.ctx.Err() == nil
+	b.reading.Add(1)
 	n, err := b.ReadCloser.Read(p)
+	b.reading.Add(-1)
 	switch {
 	case err == nil || b.closed.Load():
 	case err == io.EOF: //nolint:errorlint // as readers do
@@ -56,6 +64,9 @@ func (b *receivedBody) Read(p []byte) (int, error) {
 		v := verdict{outcome: OutcomeIgnored}
 		if b.sent == nil || !b.sent.broken.Load() {
 			v = b.call.judge(b.ctx, err)
+		}
+		if v.outcome == OutcomeFailed && !inTime {
+			v.outcome = b.outcome // it was the reader who was late
 		}
 		b.end(v.outcome, err)
 		err = b.call.wrap(err, v)
@@ -93,6 +104,9 @@ func (b *receivedBody) abandoned() {
 	o := OutcomeIgnored
 	if err := b.ctx.Err(); err != nil {
 		o = b.call.whoseFault(b.ctx, err)
+	}
+	if o == OutcomeFailed && !b.overdue && b.reading.Load() == 0 {
+		o = b.outcome // nobody has waited for it: it was the reader who was late
 	}
 	b.finish(o, b.ctx.Err())
 }

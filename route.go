@@ -95,7 +95,7 @@ func (c RouteConfig) clone() RouteConfig {
 // longest refuses calls with, or nil if none is.
 func (t *tunedRoute) down(ctx context.Context) (worst *DependencyError) {
 	for _, d := range t.config.Needs {
-		if refused := d.refuses(ctx); refused != nil && (worst == nil || refused.RetryAfter() > worst.RetryAfter()) {
+		if refused := d.refuses(ctx); refused != nil && (worst == nil || refused.until == forever || worst.until != forever && refused.RetryAfter() > worst.RetryAfter()) {
 			worst = refused
 		}
 	}
