@@ -124,13 +124,15 @@ func (b *receivedBody) finish(o Outcome, err error) {
 // peekedBody is a body of which the head has been read, up to err.
 type peekedBody struct {
 	io.ReadCloser
-	head []byte
-	err  error
+	head   []byte
+	err    error
+	closed atomic.Bool
 }
 
 // Read implements io.Reader.
 func (u *peekedBody) Read(p []byte) (int, error) {
 	switch {
+	case u.closed.Load(): // by then the head is gone, too
 	case len(u.head) > 0:
 		n := copy(p, u.head)
 		u.head = u.head[n:]
@@ -139,6 +141,12 @@ func (u *peekedBody) Read(p []byte) (int, error) {
 		return 0, u.err
 	}
 	return u.ReadCloser.Read(p)
+}
+
+// Close implements io.Closer.
+func (u *peekedBody) Close() error {
+	u.closed.Store(true)
+	return u.ReadCloser.Close()
 }
 
 // hold returns a body that calls cancel when it is closed, and can else do what

@@ -69,6 +69,28 @@ func TestTransportClassifyBody(t *testing.T) {
 	}
 }
 
+// A body that is closed is that, also where its head has been read.
+func TestTransportClassifyBodyOfAClosedBody(t *testing.T) {
+	for _, size := range []int{9, 3 * peeked} {
+		u := newUpstream(t, guard.DependencyConfig{ClassifyBody: func(*http.Response, []byte) guard.Outcome {
+			return guard.OutcomeSucceeded
+		}})
+		pipe, w := io.Pipe()
+		go func() {
+			_, _ = w.Write(random(size))
+			_ = w.Close()
+		}()
+		resp, err := sendThrough(t.Context(), u.Dependency, answering(200, pipe))
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		n, err := resp.Body.Read(make([]byte, 1))
+		require.Zero(t, n)
+		require.ErrorIs(t, err, io.ErrClosedPipe)
+		require.NoError(t, resp.Body.Close(), "again")
+		u.requireCall(t, guard.OutcomeSucceeded)
+	}
+}
+
 // A trickle reads at most 100 bytes at a time, and often none.
 type trickle struct{ from io.Reader }
 

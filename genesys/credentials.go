@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -27,24 +28,25 @@ type ClientCredentials struct {
 	Scope string
 	// Transport sends the requests. nil means one that connects anew each time. A
 	// guard.Dependency for the token end-point alone can stand here: what fails
-	// is then counted there.
+	// is then counted there. It must not be the one whose calls need the token, whose
+	// probe would wait for itself.
 	Transport http.RoundTripper
 }
 
 // String returns the URL and the ID, without what is secret.
 func (c ClientCredentials) String() string {
-	if u, err := url.Parse(c.URL); err == nil {
-		return fmt.Sprintf("client %q at %s", c.ID, u.Redacted())
-	}
-	return fmt.Sprintf("client %q", c.ID)
+	return fmt.Sprintf("client %q at %s", c.ID, shown(c.URL))
 }
 
 // GoString is String.
 func (c ClientCredentials) GoString() string { return c.String() }
 
-// Fetch gets a token. It reads at most 64 KiB and follows no redirects. Its
-// errors tell the status and the error code of the end-point, and neither the
-// secret nor the token.
+// LogValue is String, for package slog.
+func (c ClientCredentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// Fetch gets a token. It reads at most 64 KiB, follows no redirects and takes 30 s
+// at most. Its errors tell the status and the error code of the end-point, and
+// neither the secret nor the token.
 func (c ClientCredentials) Fetch(ctx context.Context) (Token, error) {
 	if _, err := parseURL("ClientCredentials.URL", c.URL); err != nil {
 		return Token{}, err

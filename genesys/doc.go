@@ -45,8 +45,9 @@
 // hours.
 //
 // A statusCode is looked for in the first 64 KiB of a body, at the top level of a
-// JSON object, whatever its Content-Type, in any case and as a number or a string.
-// Where none is found the HTTP status decides: in bodies that are not JSON, or
+// JSON object, in any case and as a number or a string. The Content-Type matters
+// only where it tells of a file, image/png or application/octet-stream for
+// instance, or of an event stream, into which nobody looks. Where none is found the HTTP status decides: in bodies that are not JSON, or
 // malformed, or cut off before it, and for codes that are not documented. That an
 // answer is broken is for whoever decodes it to find out. A body in gzip or
 // deflate is looked at decompressed, and 64 KiB of that at most; other encodings

@@ -1,7 +1,6 @@
 package genesys
 
 import (
-	"bufio"
 	"bytes"
 	"compress/flate"
 	"compress/gzip"
@@ -27,8 +26,7 @@ func plain(h http.Header, head []byte) []byte {
 	case "gzip", "x-gzip":
 		r, err = gzip.NewReader(bytes.NewReader(head))
 	case "deflate": // zlib by the standard, and what is inside it by many servers
-		b := bufio.NewReaderSize(bytes.NewReader(head), 16)
-		if r, err = zlib.NewReader(b); err != nil {
+		if r, err = zlib.NewReader(bytes.NewReader(head)); err != nil {
 			r, err = flate.NewReader(bytes.NewReader(head)), nil
 		}
 	default:

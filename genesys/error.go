@@ -1,12 +1,14 @@
 package genesys
 
 import (
-	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"example.com/guard"
@@ -14,8 +16,9 @@ import (
 
 // An Error is an answer that is not a success. It wraps a
 // [*guard.DependencyError], so that a guard answers it with 502 and the time to
-// wait if that is known. Its text is for the log alone, and a guard puts it
-// there: no body that a guard writes holds any of it.
+// wait if that is known; or a [*guard.Error] of 502, where there is no dependency,
+// or one to whose own classifier even a 502 is no failure. Its text is for the log
+// alone, and a guard puts it there: no body that a guard writes holds any of it.
 //
 // Match it with errors.As, to answer otherwise:
 //
@@ -39,7 +42,7 @@ type Error struct {
 	// ININ-Correlation-Id of the header, or "". It has at most 128 bytes.
 	ContextID string
 
-	err error // the *guard.DependencyError
+	err error // a *guard.DependencyError or *guard.Error
 }
 
 // Error implements error. What the product said in it is quoted.
@@ -64,7 +67,7 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Unwrap returns the [*guard.DependencyError].
+// Unwrap returns the error that a guard goes by.
 func (e *Error) Unwrap() error {
 	if e == nil {
 		return nil
@@ -82,8 +85,8 @@ func (e *Error) NotFound() bool {
 }
 
 // Invalid reports whether the values in the request were not accepted: a 400 or
-// 422, or the statusCodes 1, 2 and 10 of GWS. If they came from the user, the
-// answer to him is a 400.
+// 422, or the statusCodes 1, 2 and 10 of GWS. If they came from the user, answer
+// with a 400.
 func (e *Error) Invalid() bool {
 	if e == nil || e.Outcome != guard.OutcomeAnswered {
 		return false
@@ -99,10 +102,10 @@ func (e *Error) Invalid() bool {
 // [Product.Config] has made them, and by the product's if there are none. d may
 // be nil; then no time to wait is known.
 //
-// It looks at the first 64 KiB of the body and leaves it as if it had not been
-// read. It counts nothing, since the transport of d has, and the caller still has
-// to close the body. Of a success that cannot be read, whoever reads it will find
-// out.
+// It waits for the first 64 KiB of the body, or its end, unless that is an event
+// stream, and leaves it as if it had not been read. It counts nothing, since the
+// transport of d has, and the caller still has to close the body. Of a success
+// that cannot be read, whoever reads it will find out.
 //
 // In the ModifyResponse of a [net/http/httputil.ReverseProxy], with
 // Guard.WriteError as ErrorHandler, it keeps the bodies of errors from the client.
@@ -121,19 +124,24 @@ func (p Product) CheckResponse(d *guard.Dependency, resp *http.Response) error {
 		c.ClassifyBody = p.ClassifyBody
 	}
 	o := c.ClassifyResponse(resp)
-	if o == guard.OutcomeSucceeded || o == guard.OutcomeIgnored ||
-		o == guard.OutcomeDefault && resp.StatusCode < 400 && (c.ClassifyBody == nil || streams(resp)) {
+	if !known(o) && (c.ClassifyBody == nil || streams(resp)) {
+		o = byStatus(resp.StatusCode)
+	}
+	if o == guard.OutcomeSucceeded || o == guard.OutcomeIgnored {
 		return nil
 	}
 	original := *resp // whose body d knows
-	head := peek(resp)
-	if o == guard.OutcomeDefault && c.ClassifyBody != nil {
+	var head []byte
+	if !streams(resp) {
+		head = peek(resp)
+	}
+	if !known(o) {
 		o = c.ClassifyBody(resp, head)
 	}
-	if o == guard.OutcomeDefault {
+	if !known(o) {
 		o = byStatus(resp.StatusCode)
 	}
-	if o != guard.OutcomeFailed && o != guard.OutcomeAnswered {
+	if o == guard.OutcomeSucceeded || o == guard.OutcomeIgnored {
 		return nil
 	}
 	e := &Error{Product: p, Outcome: o, Status: resp.StatusCode}
@@ -141,6 +149,10 @@ func (p Product) CheckResponse(d *guard.Dependency, resp *http.Response) error {
 	e.err = failure(d, &original)
 	return e
 }
+
+// known reports whether a classifier has said what an answer means. As a
+// guard.Dependency does, it takes what is no Outcome for none.
+func known(o guard.Outcome) bool { return o > guard.OutcomeDefault && o <= guard.OutcomeIgnored }
 
 // failure returns the error that a guard answers with 502.
 func failure(d *guard.Dependency, resp *http.Response) error {
@@ -152,12 +164,23 @@ func failure(d *guard.Dependency, resp *http.Response) error {
 		// to become a 502, and only a failure does.
 		failed := *resp
 		failed.StatusCode, failed.Body = http.StatusBadGateway, http.NoBody
-		if err := d.CheckResponse(&failed); err != nil {
-			return err
+		if resp.Request != nil { // whose context tells what the body has
+			failed.Request = resp.Request.WithContext(context.Background())
+		}
+		var refused *guard.DependencyError
+		if errors.As(d.CheckResponse(&failed), &refused) {
+			return refusal{refused}
 		}
 	}
 	return &guard.Error{Status: http.StatusBadGateway, Code: "dependency-failed", Detail: "A system that this server needs has failed."}
 }
+
+// refusal is the error of an answer that is no failure. All that is true in the
+// one that it wraps is the name.
+type refusal struct{ err *guard.DependencyError }
+
+func (r refusal) Error() string { return fmt.Sprintf("guard: dependency %q", r.err.Dependency()) }
+func (r refusal) Unwrap() error { return r.err }
 
 // describe takes from an answer what it says of itself.
 func (e *Error) describe(h http.Header, body []byte) {
@@ -166,15 +189,21 @@ func (e *Error) describe(h http.Header, body []byte) {
 		var to *string
 		most := 128
 		switch n := strings.ToLower(string(name)); {
-		case n == "statuscode" && e.Product.codes() != nil,
-			n == "code" && e.Product != GWS, n == "exception" && e.Product == UCS:
+		case n == "statuscode" && e.Product.codes() != nil:
+			if code, ok := integer(value); ok {
+				value = strconv.AppendInt(nil, int64(code), 10)
+			}
+			to = &e.Code
+		case n == "code" && e.Product != GWS, n == "exception" && e.Product == UCS:
 			to = &e.Code
 		case n == "message", n == "statusmessage":
 			to, most = &e.Message, 256
 		case n == "contextid", n == "corrid":
 			to = &e.ContextID
+		default:
+			continue
 		}
-		if s := text(value); to != nil && s != "" {
+		if s := text(value); s != "" {
 			*to = head(s, most)
 		}
 	}
@@ -200,22 +229,38 @@ func streams(resp *http.Response) bool {
 // peek returns the beginning of the body, and leaves it as if it had not been
 // read. What cannot be read is missing.
 func peek(resp *http.Response) []byte {
-	body := resp.Body
-	if body == nil || body == http.NoBody {
+	if resp.Body == nil || resp.Body == http.NoBody {
 		return nil
 	}
-	head, err := io.ReadAll(io.LimitReader(body, looked))
-	var rest io.Reader = body
-	if err != nil {
-		rest = failing{err}
-	}
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(head), rest), body}
+	head, err := io.ReadAll(io.LimitReader(resp.Body, looked))
+	resp.Body = &peekedBody{ReadCloser: resp.Body, head: head, err: err}
 	return head
 }
 
-type failing struct{ err error }
+// peekedBody is a body of which the head has been read, up to err.
+type peekedBody struct {
+	io.ReadCloser
+	head   []byte
+	err    error
+	closed atomic.Bool
+}
 
-func (f failing) Read([]byte) (int, error) { return 0, f.err }
+// Read implements io.Reader.
+func (b *peekedBody) Read(p []byte) (int, error) {
+	switch {
+	case b.closed.Load(): // by then the head is gone, too
+	case len(b.head) > 0:
+		n := copy(p, b.head)
+		b.head = b.head[n:]
+		return n, nil
+	case b.err != nil:
+		return 0, b.err
+	}
+	return b.ReadCloser.Read(p)
+}
+
+// Close implements io.Closer.
+func (b *peekedBody) Close() error {
+	b.closed.Store(true)
+	return b.ReadCloser.Close()
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -25,7 +26,7 @@ func ownClient(base http.RoundTripper) *http.Client {
 	return &http.Client{
 		Transport:     base,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       30 * time.Second, // for a context without a deadline
+		Timeout:       30 * time.Second, // also for a context without a deadline
 	}
 }
 
@@ -33,13 +34,30 @@ func ownClient(base http.RoundTripper) *http.Client {
 // password that is in it.
 func parseURL(field, s string) (*url.URL, error) {
 	u, err := url.Parse(s)
-	if err != nil {
-		return nil, fmt.Errorf("genesys: %s is not a URL: %w", field, bare(err))
+	switch {
+	case err == nil && usable(u):
+		return u, nil
+	case err == nil:
+		return nil, fmt.Errorf("genesys: %s is %q, want http://… or https://…", field, shown(s))
+	case strings.Contains(s, "@"): // the error may tell of the password
+		return nil, fmt.Errorf("genesys: %s is not a URL: is the password in it percent-encoded?", field)
 	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("genesys: %s is %q, want http://… or https://…", field, u.Redacted())
+	return nil, fmt.Errorf("genesys: %s is not a URL: %w", field, bare(err))
+}
+
+func usable(u *url.URL) bool { return (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" }
+
+// shown returns a URL without the password in it. In what is none, or was meant
+// to be another, the password may be anywhere before an @.
+func shown(s string) string {
+	u, err := url.Parse(s)
+	switch {
+	case err == nil && (usable(u) || u.User != nil):
+		return u.Redacted()
+	case strings.Contains(s, "@"):
+		return "[redacted]"
 	}
-	return u, nil
+	return s
 }
 
 // bare returns an error without the URL that net/http and net/url wrap it with,

@@ -2,9 +2,9 @@ package genesys
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 
@@ -19,7 +19,8 @@ const (
 	GREStatusPath = "/genesys-rules-engine/status.jsp"
 )
 
-// A Probe says whom to ask for the health of a product.
+// A Probe says whom to ask for the health of a product. It does not show its
+// Password where it is printed, logged or encoded.
 type Probe struct {
 	// URL is that of the end-point: of GMS, UCS and GRE with the path named by the
 	// constants; of the others, which have none, that of any GET that is cheap and
@@ -27,12 +28,22 @@ type Probe struct {
 	// in it are used and never shown.
 	URL string
 	// Username and Password are for Basic authentication. "": none.
-	Username, Password string
+	Username string
+	Password string `json:"-"`
 	// Transport sends the requests: a TokenTransport, for instance. nil means one
 	// that connects anew each time. It must not be that of a guard.Dependency,
 	// which refuses while the breaker is open.
 	Transport http.RoundTripper
 }
+
+// String returns the URL and the Username, without what is secret.
+func (p Probe) String() string { return fmt.Sprintf("user %q at %s", p.Username, shown(p.URL)) }
+
+// GoString is String.
+func (p Probe) GoString() string { return p.String() }
+
+// LogValue is String, for package slog.
+func (p Probe) LogValue() slog.Value { return slog.StringValue(p.String()) }
 
 // Check returns a health check of the product, for guard.DependencyConfig. It
 // fails
@@ -44,8 +55,9 @@ type Probe struct {
 //   - for the others, unless the answer is a success, or a 429, which tells that
 //     Genesys Cloud is alive
 //
-// and with what the context's end makes of it. It reads at most 64 KiB, follows no
-// redirects, and may be called at once by many. Its errors are for the log alone.
+// and when the context ends first, or after 30 s. It reads at most 64 KiB, follows
+// no redirects, and may be called at once by many. Its errors are for the log
+// alone.
 //
 // The error of Check itself names the field of the Probe that is invalid.
 func (p Product) Check(probe Probe) (func(context.Context) error, error) {
@@ -85,7 +97,7 @@ func (p Product) Check(probe Probe) (func(context.Context) error, error) {
 
 // healthy says what an answer tells of a product's health.
 func (p Product) healthy(resp *http.Response, body []byte) error {
-	if p != GRE && resp.StatusCode != http.StatusOK && (p == GMS || p == UCS) {
+	if (p == GMS || p == UCS) && resp.StatusCode != http.StatusOK {
 		return statusError(resp.StatusCode)
 	}
 	body = plain(resp.Header, body)
@@ -142,7 +154,7 @@ func (p Product) succeeded(resp *http.Response, body []byte) error {
 	}
 	decoded := &http.Response{StatusCode: resp.StatusCode}
 	if o := p.ClassifyBody(decoded, body); o == guard.OutcomeFailed || o == guard.OutcomeAnswered {
-		return errors.New("the answer of 200 tells of a failure")
+		return fmt.Errorf("the answer of %d tells of a failure", resp.StatusCode)
 	}
 	return nil
 }

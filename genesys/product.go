@@ -34,9 +34,10 @@ func (p Product) String() string {
 }
 
 // Config returns c with what it takes to judge the product's answers: its
-// ClassifyResponse and ClassifyBody, and PauseOn429. Classifiers that c has
-// already are asked first; where they return OutcomeDefault, the product's are.
-// Everything else is as in c.
+// ClassifyResponse and ClassifyBody, and PauseOn429. A classifier that c has
+// already is asked before the product's own, which is asked where that returns
+// OutcomeDefault. No ClassifyBody, that of c included, is asked where a
+// ClassifyResponse has decided. Everything else is as in c.
 func (p Product) Config(c guard.DependencyConfig) guard.DependencyConfig {
 	c.PauseOn429 = true
 	c.ClassifyResponse = firstOfResponse(c.ClassifyResponse, p.ClassifyResponse) //nolint:bodyclose // who sent the request closes it
@@ -75,8 +76,8 @@ func firstOfBody(given, ours func(*http.Response, []byte) guard.Outcome) func(*h
 // by, or the body has to be asked. It fits guard.DependencyConfig, and reads
 // nothing of the body.
 //
-// To a 429 of Genesys Cloud that has no Retry-After it adds one, a second later
-// than what inin-ratelimit-reset says, so that the pause has an end.
+// To a 429 of Genesys Cloud whose Retry-After is missing or cannot be read it adds
+// one, a second later than what inin-ratelimit-reset says, so that the calls pause.
 func (p Product) ClassifyResponse(resp *http.Response) guard.Outcome {
 	if resp == nil || p <= 0 || p >= products {
 		return guard.OutcomeDefault

@@ -32,11 +32,17 @@ func natural(s string) (int, bool) {
 	return int(n), err == nil && n <= 1<<30
 }
 
-// addRetryAfter adds a Retry-After where there is none. Genesys' own samples wait
-// for a second more than the reset says.
+// addRetryAfter adds a Retry-After where there is none that can be read. Genesys'
+// own samples wait for a second more than the reset says.
 func addRetryAfter(resp *http.Response) {
 	reset, ok := natural(resp.Header.Get("Inin-Ratelimit-Reset"))
-	if ok && strings.TrimSpace(resp.Header.Get("Retry-After")) == "" {
+	if ok && !readable(strings.TrimSpace(resp.Header.Get("Retry-After"))) {
 		resp.Header.Set("Retry-After", strconv.Itoa(reset+1))
 	}
+}
+
+// readable reports whether a Retry-After is of one of the forms that there are.
+func readable(after string) bool {
+	_, err := http.ParseTime(after)
+	return err == nil || after != "" && strings.Trim(after, "0123456789") == ""
 }

@@ -9,8 +9,8 @@ import (
 )
 
 // ErrToken means that there is no token to send a request with. The error that
-// matches it matches also that of the fetch, unless that is the end of a context,
-// which is not the caller's.
+// matches it matches also that of the fetch, but not the end of the fetch's own
+// context: that says nothing of the caller's.
 var ErrToken = errors.New("genesys: no token")
 
 // A Token is what a request is authorized with. It does not show its Value where
@@ -53,8 +53,8 @@ func (t Token) check() error {
 // A TokenTransport is a RoundTripper that authorizes requests with a token, which
 // it keeps until a request is refused with 401 or its time is nearly over, and
 // then fetches anew, once for everybody. The request that was refused is repeated
-// then, once, if it can be: if it has no body, or a GetBody. A 401 for a fresh
-// token is handed on, and so is any other.
+// then, once, if it can be: if it has no body, or a GetBody. The 401 is handed on
+// if it cannot, or if the token was fresh.
 //
 // It belongs inside the transport of a dependency:
 //
@@ -69,8 +69,10 @@ func (t Token) check() error {
 // token fail at once until the back-off is over.
 //
 // A request that has an Authorization header already is sent as it is, and so is
-// one that a redirect has led to another host, or from https to http: no stranger
-// gets the token.
+// one that a redirect has led to another host, or from https to http, or may have:
+// no stranger gets the token by a redirect. Every other request gets it, to
+// whatever host, so the client must be for the product alone. A response shows the
+// request without the token.
 //
 // Make one with [NewTokenTransport]. It is safe for concurrent use.
 type TokenTransport struct {
@@ -114,26 +116,22 @@ func (t *TokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		t.tokens.inVain(token)
 		return resp, nil
 	}
-	hasBody := r.Body != nil && r.Body != http.NoBody
-	if hasBody && r.GetBody == nil {
-		t.tokens.renew(token) // for the next one
+	replacement := t.tokens.replace(token) // if this one cannot be repeated, for the next one
+	if replacement == nil {
 		return resp, nil
 	}
-	fresh, err := t.tokens.replace(r.Context(), token)
+	body, ok := again(r)
+	if !ok {
+		return resp, nil
+	}
+	discard(resp) // before the wait, since the fetch may need the connection
+	fresh, err := replacement.wait(r.Context())
 	if err != nil {
-		discard(resp)
+		if body != nil {
+			_ = body.Close()
+		}
 		return nil, err
 	}
-	if fresh == nil {
-		return resp, nil
-	}
-	body := r.Body
-	if hasBody {
-		if body, err = r.GetBody(); err != nil {
-			return resp, nil //nolint:nilerr // it cannot be repeated, after all
-		}
-	}
-	discard(resp)
 	resp, err = t.send(r, body, fresh)
 	if err == nil && resp != nil && resp.StatusCode == http.StatusUnauthorized {
 		t.tokens.inVain(fresh)
@@ -141,7 +139,21 @@ func (t *TokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
+// again returns the body to repeat a request with, and reports whether there is
+// one.
+func again(r *http.Request) (io.ReadCloser, bool) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return r.Body, true
+	}
+	if r.GetBody == nil {
+		return nil, false
+	}
+	body, err := r.GetBody()
+	return body, err == nil
+}
+
 // send sends a copy of r, since a RoundTripper must not change what it is given.
+// The response shows a request without the token.
 func (t *TokenTransport) send(r *http.Request, body io.ReadCloser, token *held) (*http.Response, error) {
 	sent := r.WithContext(r.Context())
 	sent.Body = body
@@ -151,8 +163,15 @@ func (t *TokenTransport) send(r *http.Request, body io.ReadCloser, token *held) 
 	}
 	sent.Header.Set("Authorization", token.header)
 	resp, err := t.base.RoundTrip(sent)
-	if resp != nil && resp.Request == sent {
-		resp.Request = r // which does not hold the token
+	switch {
+	case resp == nil:
+	case resp.Request == nil || resp.Request == sent:
+		resp.Request = r
+	default: // a copy, with more in its context, perhaps
+		shown := resp.Request.WithContext(resp.Request.Context())
+		shown.Header = shown.Header.Clone()
+		shown.Header.Del("Authorization")
+		resp.Request = shown
 	}
 	return resp, err
 }
@@ -170,11 +189,11 @@ func discard(resp *http.Response) {
 }
 
 // strayed reports whether redirects have led a request away from where it was
-// sent at first.
+// sent at first, or may have.
 func strayed(r *http.Request) bool {
-	for at := r; at.Response != nil && at.Response.Request != nil; {
+	for at := r; at.Response != nil; {
 		from := at.Response.Request
-		if from.URL == nil || r.URL == nil || from.URL.Host != r.URL.Host || from.URL.Scheme == "https" && r.URL.Scheme != "https" {
+		if from == nil || from.URL == nil || r.URL == nil || from.URL.Host != r.URL.Host || from.URL.Scheme == "https" && r.URL.Scheme != "https" {
 			return true
 		}
 		at = from

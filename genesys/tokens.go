@@ -14,13 +14,14 @@ import (
 // TokenConfig says where tokens come from. Durations that are negative are
 // errors.
 type TokenConfig struct {
-	// Fetch gets a new token. It is never called again before it has returned, and
-	// must return when its context ends. A panic of it is an error. Required; see
-	// [ClientCredentials].
+	// Fetch gets a new token. It is never called again before it has returned, so it
+	// should return when its context ends: until it does, all who need a new token
+	// fail. A panic of it is an error. Required; see [ClientCredentials].
 	Fetch func(context.Context) (Token, error)
 	// Base sends the requests. nil means http.DefaultTransport.
 	Base http.RoundTripper
-	// Timeout is how long a Fetch may take. 0 means 10 s.
+	// Timeout is how long a Fetch may take, and how long anybody waits for one at
+	// most. 0 means 10 s.
 	Timeout time.Duration
 	// Backoff is the least time until the next Fetch after one that failed, and
 	// after one that was in vain, since its token was refused, too. With each that
@@ -86,20 +87,18 @@ type held struct {
 	expires time.Time // zero: not known
 }
 
-// good reports whether a token can be used, as far as is known.
-func (h *held) good(now time.Time) bool { return h.expires.IsZero() || now.Before(h.expires) }
-
 // old reports whether it is time for a new one, before somebody has to wait.
 func (h *held) old(now time.Time) bool {
 	return !h.expires.IsZero() && now.After(h.expires.Add(-min(h.expires.Sub(h.born)/10, time.Minute)))
 }
 
-// A flight is a fetch that is under way. The fields are set before done is
-// closed.
-type flight struct {
-	done  chan struct{}
-	token *held
-	err   error
+// young reports whether a token was fetched so lately that it is used even if it
+// seems to have expired: clocks differ.
+func (t *tokens) young(h *held, now time.Time) bool { return now.Before(h.born.Add(t.backoff)) }
+
+// good reports whether a token can be used, as far as is known.
+func (t *tokens) good(h *held, now time.Time) bool {
+	return h != nil && (h.expires.IsZero() || now.Before(h.expires) || t.young(h, now))
 }
 
 // get returns the token to use. If there is none it waits for it, and reports
@@ -107,31 +106,32 @@ type flight struct {
 func (t *tokens) get(ctx context.Context) (token *held, fresh bool, err error) {
 	t.mu.Lock()
 	now := time.Now()
-	if h := t.current; h != nil && (h.good(now) || now.Before(h.born.Add(t.backoff))) {
-		if h.old(now) && !now.Before(h.born.Add(t.backoff)) && t.mayStart(now) {
-			t.start()
+	if h := t.current; t.good(h, now) {
+		if h.old(now) && !t.young(h, now) {
+			t.join(now)
 		}
 		t.mu.Unlock()
 		return h, false, nil
 	}
-	token, err = t.joined(ctx, now)
+	f := t.join(now)
+	t.mu.Unlock()
+	token, err = f.wait(ctx)
 	return token, true, err
 }
 
-// replace returns another token than one that was refused, or nil if the last one
-// that was fetched for that was in vain.
-func (t *tokens) replace(ctx context.Context, refused *held) (*held, error) {
+// replace returns the flight that brings another token than one that was refused,
+// or nil if the last one that was fetched for that was in vain.
+func (t *tokens) replace(refused *held) *flight {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	now := time.Now()
 	switch {
-	case t.current != refused && t.current.good(now): // somebody has replaced it already
-		defer t.mu.Unlock()
-		return t.current, nil
+	case t.current != refused && t.good(t.current, now): // somebody has replaced it already
+		return landed(t.current, nil)
 	case t.flight == nil && now.Before(t.vain):
-		t.mu.Unlock()
-		return nil, nil //nolint:nilnil // both are documented
+		return nil
 	}
-	return t.joined(ctx, now)
+	return t.join(now)
 }
 
 // inVain notes that a fresh token was refused, too. Whatever the reason is, the
@@ -145,64 +145,37 @@ func (t *tokens) inVain(fresh *held) {
 	}
 }
 
-// renew has a token replaced that was refused, but does not wait.
-func (t *tokens) renew(refused *held) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if now := time.Now(); t.current == refused && !now.Before(t.vain) && t.mayStart(now) {
-		t.start()
+// join returns the flight that is under way, or else a new one, or during a
+// back-off the last one's failure. The caller holds mu.
+func (t *tokens) join(now time.Time) *flight {
+	if t.flight != nil {
+		return t.flight
 	}
-}
-
-// mayStart reports whether a flight may begin that nobody waits for. The caller
-// holds mu.
-func (t *tokens) mayStart(now time.Time) bool {
-	return t.flight == nil && !now.Before(t.next)
-}
-
-// joined waits for the flight that is under way, or for a new one. The caller
-// holds mu, and does so no longer when it returns.
-func (t *tokens) joined(ctx context.Context, now time.Time) (*held, error) {
-	f := t.flight
-	if f == nil {
-		if left := t.next.Sub(now); left > 0 {
-			failure := t.failure
-			t.mu.Unlock()
-			return nil, fmt.Errorf("%w (next fetch in %v)", failure, left.Round(time.Millisecond))
-		}
-		f = t.start()
+	if left := t.next.Sub(now); left > 0 {
+		return landed(nil, fmt.Errorf("%w (next fetch in %v)", t.failure, left.Round(time.Millisecond)))
 	}
-	t.mu.Unlock()
-	select {
-	case <-f.done:
-		return f.token, f.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+	ctx, cancel := context.WithTimeout(context.Background(), t.timeout)
+	t.flight = &flight{done: make(chan struct{}), late: ctx.Done()}
+	go t.fly(ctx, cancel, t.flight)
+	return t.flight
 }
 
-// start begins a flight. The caller holds mu, and there is none.
-func (t *tokens) start() *flight {
-	f := &flight{done: make(chan struct{})}
-	t.flight = f
-	go t.fly(f)
-	return f
-}
-
-func (t *tokens) fly(f *flight) {
+// fly fetches the token that a flight brings.
+func (t *tokens) fly(ctx context.Context, cancel context.CancelFunc, f *flight) {
+	defer cancel() // last, so that nobody takes the end for a delay
+	err := fmt.Errorf("%w: the Fetch has ended its goroutine", ErrToken)
 	var token Token
-	err := errors.New("the Fetch has ended its goroutine")
 	defer func() { // also if it panics, or ends the goroutine
 		if p := recover(); p != nil {
-			err = fmt.Errorf("the Fetch panicked: %v", p)
+			err = fmt.Errorf("%w: the Fetch panicked: %v", ErrToken, p)
 		}
 		t.land(f, token, err)
 	}()
-	ctx, cancel := context.WithTimeout(context.Background(), t.timeout)
-	defer cancel()
-	if token, err = t.fetch(ctx); err == nil {
-		err = token.check()
+	fetched, failure := t.fetch(ctx)
+	if failure == nil {
+		failure = fetched.check()
 	}
+	token, err = fetched, noToken(failure) // here, since the error is asked what it is: it may panic, or call back
 }
 
 // land ends a flight.
@@ -212,8 +185,7 @@ func (t *tokens) land(f *flight, token Token, err error) {
 	now := time.Now()
 	t.flight = nil
 	if err != nil {
-		f.err = noToken(err)
-		t.failure = f.err
+		f.err, t.failure = err, err
 		t.wait = min(max(2*t.wait, t.backoff), t.maxBackoff)
 		t.next = now.Add(t.wait)
 	} else {
@@ -223,10 +195,47 @@ func (t *tokens) land(f *flight, token Token, err error) {
 	close(f.done)
 }
 
+// A flight is a fetch that is under way. token and err are set before done is
+// closed.
+type flight struct {
+	done  chan struct{}
+	late  <-chan struct{} // closed when it should have ended
+	token *held
+	err   error
+}
+
+// landed returns a flight for which nobody has to wait.
+func landed(token *held, err error) *flight {
+	f := &flight{done: make(chan struct{}), token: token, err: err}
+	close(f.done)
+	return f
+}
+
+// wait waits for the end of a flight, but not for longer than the fetch may take,
+// which may not know of its context.
+func (f *flight) wait(ctx context.Context) (*held, error) {
+	select {
+	case <-f.done:
+		return f.token, f.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-f.late:
+	}
+	select {
+	case <-f.done:
+		return f.token, f.err
+	default:
+		return nil, fmt.Errorf("%w: the Fetch has not returned in time", ErrToken)
+	}
+}
+
 // noToken returns the error of a flight. That its context has ended says nothing
 // of those of the callers, so it must not look like it. What a breaker in front
 // of the token end-point says is kept: it knows when to come back.
 func noToken(err error) error {
+	if err == nil {
+		return nil
+	}
 	var guarded *guard.DependencyError
 	ofContext := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 	if ofContext && !errors.As(err, &guarded) {

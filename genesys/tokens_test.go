@@ -280,6 +280,7 @@ func TestFetchThatHangs(t *testing.T) {
 		require.ErrorIs(t, err, genesys.ErrToken)
 		require.Equal(t, 2*time.Second, time.Since(began), "he joined the fetch that was under way")
 		require.Equal(t, guard.CallCounts{Ignored: 1, Failed: 1}, d.counts())
+		synctest.Wait()
 		require.Equal(t, 1, m.made)
 	})
 }

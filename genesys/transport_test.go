@@ -156,6 +156,12 @@ func TestRetryAfterIsOnlyAddedWhereItIsMissing(t *testing.T) {
 		{genesys.Cloud, 429, "", "61", "62"},
 		{genesys.Cloud, 429, " ", "61", "62"},
 		{genesys.Cloud, 429, "3", "61", "3"},
+		{genesys.Cloud, 429, "0", "61", "0"},
+		{genesys.Cloud, 429, "99999999999999999999", "61", "99999999999999999999"},
+		{genesys.Cloud, 429, "Mon, 02 Jan 2006 15:04:05 GMT", "61", "Mon, 02 Jan 2006 15:04:05 GMT"},
+		{genesys.Cloud, 429, "1.5", "61", "62"}, // of no form that there is
+		{genesys.Cloud, 429, "-5", "61", "62"},
+		{genesys.Cloud, 429, "soon", "", "soon"},
 		{genesys.Cloud, 429, "", "", ""},
 		{genesys.Cloud, 429, "", "-1", ""},
 		{genesys.Cloud, 429, "", "1.5", ""},

@@ -2,12 +2,12 @@
 // servers that call them: with agents, queues and statistics, tokens that expire,
 // and faults that are switched on and off at run time.
 //
-//	genesys, err := genesystest.Start()
+//	fake, err := genesystest.Start()
 //	…
-//	defer genesys.Close()
-//	genesys.GMS.Inject(genesystest.Failure(1)) // 200, but failed
+//	defer fake.Close()
+//	fake.GMS.Inject(genesystest.Failure(1)) // 200, but failed
 //	…
-//	genesys.GMS.Inject(genesystest.Fault{}) // as good as new
+//	fake.GMS.Inject(genesystest.Fault{}) // as good as new
 //
 // Each product is a [Service] at an address of its own. Paths, bodies and headers
 // are those of the products' documentation; of GWE and GRE, where it gives no
