@@ -2,7 +2,6 @@ package guard
 
 import (
 	"net/http"
-	"sync/atomic"
 	"time"
 )
 
@@ -11,7 +10,7 @@ type buckets struct {
 	clients []*clientLimit
 	limiter *Limiter // the same for as long as the guard or the route exists
 	limit   Limit    // of the limiter
-	max     int      // in flight; 0: no bound
+	places  Concurrency
 }
 
 // A draw is what a stage takes from the bucket of a client or a route.
@@ -26,6 +25,7 @@ type draw struct {
 // taken is what a stage takes besides tokens of the guard's own limiter.
 type taken struct {
 	route  *Route // in whose flight the request is, or nil
+	seat   seat   // there
 	draws  []draw
 	inline [3]draw // so that the usual number of draws takes no allocation
 }
@@ -57,18 +57,18 @@ func (rec *recorder) planned() int {
 // refuse gives everything back that this stage, by its first draws, and those
 // around it have taken, and says when to come back: when all buckets can give
 // what the request needs. wait is what the bucket said that refused.
-func (rec *recorder) refuse(kind refusal, draws int, wait time.Duration, cost int) *RefusedError {
-	limited, client := kind == refusedLimited, ""
+func (rec *recorder) refuse(why refusal, draws int, wait time.Duration, cost int) *RefusedError {
+	limited, client := why == refusedLimited, ""
 	if limited && draws < rec.planned() && rec.draws[draws].client != nil {
-		kind, client = refusedClient, rec.draws[draws].client.name
+		why, client = refusedClient, rec.draws[draws].client.name
 		rec.draws[draws].client.refused.Add(1)
 	}
-	rec.leaveFlight()
+	rec.leaveFlight(kind{end: endedOddly})
 	rec.takeBack(draws)
 	if limited {
 		wait = later(wait, rec.waitForAll(cost))
 	}
-	return &RefusedError{kind: kind, wait: wait, client: client}
+	return &RefusedError{kind: why, wait: wait, client: client}
 }
 
 // waitForAll returns how long until all the buckets can give what the request
@@ -141,15 +141,52 @@ func (rec *recorder) settleUp() {
 }
 
 // leaveFlight frees the places that the stage took among what is in flight.
-func (rec *recorder) leaveFlight() {
-	if rec.inFlight {
-		rec.guard.inFlight.leave()
-		rec.inFlight = false
+func (rec *recorder) leaveFlight(k kind) {
+	if s := rec.seat; s != noSeat {
+		rec.seat = noSeat
+		rec.guard.flight.leave(s, k)
 	}
 	if rec.taken != nil && rec.route != nil {
-		rec.route.inFlight.leave()
+		rt := rec.route
 		rec.route = nil
+		rt.flight.leave(rec.taken.seat, k)
 	}
+}
+
+// stream lets the request out of what is self-tuned, as it begins to stream: how
+// long that lasts says nothing.
+func (rec *recorder) stream() {
+	k := kind{end: endedStreaming}
+	if s := rec.seat; s > 0 && rec.guard.tuned.Load().places.SelfTuned {
+		rec.seat = noSeat
+		rec.guard.flight.leave(s, k)
+	}
+	if rec.taken != nil && rec.route != nil && rec.taken.seat > 0 && rec.route.tuned.Load().places.SelfTuned {
+		rt := rec.route
+		rec.route = nil
+		rt.flight.leave(rec.taken.seat, k)
+	}
+}
+
+// kind returns what kind of work the request was, when its handler has come to
+// its end; p: it has panicked.
+func (rec *recorder) kind(r *http.Request, rt *Route, p any) kind {
+	k := kind{route: r.Pattern}
+	if k.route == "" {
+		if label := rec.label.Load(); label != nil {
+			rt = label
+		}
+		k.route = rt.label()
+	}
+	switch o := rec.outcome(); {
+	case p != nil || !rec.returned || o == RequestRefused || o == RequestAborted:
+		k.end = endedOddly
+	case o == RequestFailed || o == RequestCanceled || rec.status >= http.StatusInternalServerError:
+		k.end = endedBadly
+	case rec.status >= http.StatusBadRequest:
+		k.end = endedRefused
+	}
+	return k
 }
 
 func (d *draw) take() (wait time.Duration, ok bool) {
@@ -182,24 +219,3 @@ func later(a, b time.Duration) time.Duration {
 	}
 	return max(a, b)
 }
-
-// A gate counts what is going on.
-type gate struct{ n atomic.Int64 }
-
-// enter counts one more, unless there are as many as may be (0: any number).
-func (g *gate) enter(most int) bool {
-	if most == 0 {
-		g.n.Add(1)
-		return true
-	}
-	for n := g.n.Load(); n < int64(most); n = g.n.Load() {
-		if g.n.CompareAndSwap(n, n+1) {
-			return true
-		}
-	}
-	return false
-}
-
-func (g *gate) leave() { g.n.Add(-1) }
-
-func (g *gate) inside() int64 { return g.n.Load() }

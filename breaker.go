@@ -34,6 +34,7 @@ type Dependency struct {
 
 	_       [64]byte // everybody reads the above and writes the below
 	calls   calls
+	bound   *bound // of the calls, where they queue
 	latency histogram
 
 	mu       sync.Mutex // guards the fields below, and half-open phases
@@ -58,6 +59,11 @@ type Dependency struct {
 func newDependency(g *Guard, name string, t *tunedDependency) *Dependency {
 	d := &Dependency{guard: g, name: name, start: time.Now(), wake: make(chan struct{}, 1)}
 	d.full = d.refusal(ErrSaturated, unknown)
+	d.bound = newBound(d.start, false, func(e OverloadEvent) {
+		e.Dependency = name
+		g.overloaded(e)
+	})
+	d.bound.configure(t.Concurrency)
 	d.tuned.Store(t)
 	d.phase.Store(d.closed(0))
 	d.circuit = d.newCircuit()

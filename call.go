@@ -16,6 +16,7 @@ type call struct {
 	limit *timedContext
 	start int64
 	took  int64 // until the header of the response, for a Transport; 0: until the end
+	seat  seat  // in the bound, if calls queue
 	ended bool
 	early bool // it has given its place back
 }
@@ -33,9 +34,12 @@ func (c *call) begin(ctx context.Context, d *Dependency) error {
 		c.start = d.now()
 	}
 	var refused *DependencyError
-	if c.phase.state != StateClosed || d.pause.Load() != nil {
+	switch {
+	case c.phase.state != StateClosed || d.pause.Load() != nil:
 		refused = c.admit(ctx)
-	} else if !d.calls.enter(c.t.Concurrency.Max) {
+	case c.t.Concurrency.queued():
+		refused = c.queue(ctx)
+	case !d.calls.enter(c.t.Concurrency.Max):
 		refused = d.full
 	}
 	if refused == nil {
@@ -79,7 +83,7 @@ func (c *call) admit(ctx context.Context) *DependencyError {
 	refused := d.refusing(c.start)
 	switch {
 	case refused != nil:
-	case !d.calls.enter(c.t.Concurrency.Max):
+	case !c.room():
 		refused = d.full
 	case c.phase.state == StateHalfOpen:
 		c.probe = c.phase.send(after(c.start, c.t.ProbeTimeout), false)
@@ -94,6 +98,64 @@ func (c *call) admit(ctx context.Context) *DependencyError {
 	d.tell()
 	told = true
 	return refused
+}
+
+// queue takes a place in the bound, for which it may wait. What has become of the
+// breaker in the meantime counts.
+func (c *call) queue(ctx context.Context) *DependencyError {
+	d := c.d
+	now := d.now()
+	if d.bound.enter(now) {
+		c.sit(now)
+		return nil
+	}
+	if d.guard.tuned.Load().config.Shadow {
+		d.bound.turnDown(priorityOf(ctx))
+		return d.full
+	}
+	if !d.bound.wait(ctx, priorityOf(ctx), clientKey{}) {
+		if err := ctx.Err(); err != nil {
+			return &DependencyError{dependency: d, outcome: OutcomeIgnored, err: err, until: unknown}
+		}
+		return d.full
+	}
+	now = d.now()
+	if d.phase.Load() != c.phase || d.pause.Load() != nil {
+		d.bound.leave(now, now, kind{end: endedOddly})
+		c.phase = d.phase.Load()
+		return c.admit(ctx)
+	}
+	if c.start != unread {
+		c.start = now
+	}
+	c.sit(now)
+	return nil
+}
+
+// sit notes that the call has a place in the bound.
+func (c *call) sit(now int64) {
+	c.seat = seatAt(now)
+	c.d.calls.enter(0)
+}
+
+// stand gives it back.
+func (c *call) stand(now int64, end ending) {
+	if c.seat != noSeat {
+		c.d.bound.leave(now, int64(c.seat), kind{end: end})
+		c.seat = noSeat
+	}
+}
+
+// room takes a place for a call that does not wait.
+func (c *call) room() bool {
+	if !c.t.Concurrency.queued() {
+		return c.d.calls.enter(c.t.Concurrency.Max)
+	}
+	ok := c.d.bound.enter(c.start)
+	if ok {
+		c.sit(c.start)
+	}
+	return ok
 }
 
 // refuses returns what a call would be refused with now, or nil.
@@ -201,6 +263,7 @@ func (c *call) settle(ctx context.Context, err error) error {
 func (c *call) leaveEarly() {
 	c.early = true
 	c.d.calls.early.Add(1)
+	c.stand(c.d.now(), endedStreaming)
 }
 
 // end ends the call with its outcome, and gives back what it held.
@@ -222,6 +285,7 @@ func (c *call) end(ctx context.Context, o Outcome, err error) {
 		d.calls.begun.Add(1) // once more, as it is about to be gone once more
 	}
 	d.calls.ended[o].Add(1)
+	c.stand(now, endings[o])
 	if slow {
 		d.calls.slow.Add(1)
 	}
@@ -242,4 +306,10 @@ func (c *call) end(ctx context.Context, o Outcome, err error) {
 		e := CallEvent{Dependency: d.name, Outcome: o, Slow: slow, Latency: time.Duration(took), Err: err}
 		d.guard.hooked(func() { hook(ctx, e) })
 	}
+}
+
+// endings tell how a call ended, as far as it says how long calls take.
+var endings = [outcomes]ending{ //nolint:gochecknoglobals // a constant
+	OutcomeDefault: endedOddly, OutcomeSucceeded: endedWell, OutcomeFailed: endedBadly,
+	OutcomeAnswered: endedRefused, OutcomeIgnored: endedOddly,
 }

@@ -21,7 +21,8 @@ type DependencyConfig struct {
 	// the function takes no notice and succeeds late: SlowCall catches that.
 	Timeout time.Duration
 	// Concurrency bounds the calls at once (a bulkhead). What is above it is
-	// refused with ErrSaturated.
+	// refused with ErrSaturated. Where calls wait for a place, the Timeout begins
+	// when they have it; calls of a half-open breaker never wait.
 	Concurrency Concurrency
 	// Window is the time over which outcomes are counted, moving on in steps of a
 	// tenth of it. 0 means 10 s. A change takes effect with the next change of state.
@@ -186,6 +187,7 @@ func (d *Dependency) Tune(f func(*DependencyConfig)) error {
 		if d.tuned.CompareAndSwap(old, t) {
 			d.mu.Lock()
 			d.watchOver()
+			d.bound.configure(d.tuned.Load().Concurrency)
 			d.mu.Unlock()
 			d.guard.log.tunedDependency(d.name, t)
 			d.guard.tunedEvent(TuneEvent{Dependency: d.name})
@@ -218,6 +220,9 @@ func compileDependency(name string, given DependencyConfig) (*tunedDependency, e
 	case c.Timeout < 0:
 		return nil, fmt.Errorf("%sTimeout is %v, want > 0, 0 or NoTimeout", prefix, c.Timeout)
 	}
+	if err := c.Concurrency.check(prefix + "Concurrency"); err != nil {
+		return nil, err
+	}
 	fair := time.Second
 	if c.Timeout > 0 {
 		fair = min(c.Timeout/2, fair)
@@ -247,7 +252,7 @@ func compileDependency(name string, given DependencyConfig) (*tunedDependency, e
 		name  string
 		value *int
 		none  int
-	}{{"Concurrency.Max", &c.Concurrency.Max, 0}, {"MinCalls", &c.MinCalls, 10}, {"Probes", &c.Probes, 1}} {
+	}{{"MinCalls", &c.MinCalls, 10}, {"Probes", &c.Probes, 1}} {
 		if *f.value == 0 {
 			*f.value = f.none
 		}

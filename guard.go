@@ -86,6 +86,14 @@ type Config struct {
 	Clients []ClientLimit
 	// Concurrency bounds the requests that are being served at once.
 	Concurrency Concurrency
+	// PriorityOf returns the priority of a request where there is a queue; nil
+	// means that of its route, or PriorityNormal. It is called, with no lock held,
+	// only if there is no place free.
+	PriorityOf func(*http.Request) Priority
+	// PriorityHeader is a header whose value, "critical", "normal" or "sheddable",
+	// is believed from a hop that is one of the TrustedProxies, and goes before
+	// everything else. "" means none: no header is believed by default.
+	PriorityHeader string
 	// TrustedProxies are the hops whose ForwardedHeader is believed; none by
 	// default. 0.0.0.0/0 and ::/0 are errors.
 	TrustedProxies []netip.Prefix
@@ -126,14 +134,6 @@ type Statuses struct {
 	Dependency int // a dependency failed, timed out, or its breaker is open; 0: 502
 }
 
-// Concurrency bounds what goes on at once.
-type Concurrency struct {
-	// Max is how many at once; 0 means no bound, negative is an error. A request
-	// counts until its handler returns, or has hijacked the connection; a call to
-	// a dependency until it is done.
-	Max int
-}
-
 // A HandlerFunc is an http.HandlerFunc that can fail. What it returns is
 // answered by [Guard.WriteError].
 type HandlerFunc func(http.ResponseWriter, *http.Request) error
@@ -144,8 +144,9 @@ type Guard struct {
 	hooks        Hooks
 	start        time.Time // that of the limiter; instants are nanoseconds since start
 	tuned        atomic.Pointer[tuned]
-	inFlight     gate
+	flight       flight
 	traffic      traffic
+	herd         herd
 	phase        atomic.Int32 // see health.go
 	health       atomic.Int32 // as it was told last
 	looks        atomic.Int32 // at the health that are asked for
@@ -165,6 +166,8 @@ func New(c Config) (*Guard, error) {
 		return nil, err
 	}
 	g := &Guard{hooks: c.Hooks, start: t.limiter.start, stop: make(chan struct{})}
+	g.flight.bound = newBound(g.start, true, g.overloaded)
+	g.flight.bound.configure(c.Concurrency)
 	g.log.to = c.Logger
 	g.tuned.Store(t)
 	return g, nil
@@ -187,7 +190,7 @@ func (g *Guard) Handler(next http.Handler) http.Handler {
 
 // HandlerFunc is Handler for a handler that returns an error.
 func (g *Guard) HandlerFunc(fn HandlerFunc) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.serve(w, r, nil, fn) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.serve(w, r, nil, nil, fn) })
 }
 
 // Mux is Handler for a ServeMux. What no pattern of the mux matches is answered
@@ -196,17 +199,18 @@ func (g *Guard) HandlerFunc(fn HandlerFunc) http.Handler {
 // same request to another mux and then answer itself, and the mux must not be
 // the one of GODEBUG=httpmuxgo121=1.
 func (g *Guard) Mux(m *http.ServeMux) http.Handler {
-	return g.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+	fn := func(w http.ResponseWriter, r *http.Request) error {
 		rec := find(w, g)
 		rec.mux = r
 		m.ServeHTTP(w, r)
 		return rec.unmatched()
-	})
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.serve(w, r, nil, m, fn) })
 }
 
 // serve takes a request through the guard, and through the route if there is
-// one, to the handler.
-func (g *Guard) serve(w http.ResponseWriter, r *http.Request, rt *Route, next HandlerFunc) {
+// one, to the handler, which may be that of a mux.
+func (g *Guard) serve(w http.ResponseWriter, r *http.Request, rt *Route, m *http.ServeMux, next HandlerFunc) {
 	t := g.tuned.Load()
 	rec := newRecorder(rt != nil || len(t.clients) > 0)
 	rec.ResponseWriter, rec.guard, rec.outer, rec.start = w, g, find(w, g), g.now()
@@ -218,7 +222,7 @@ func (g *Guard) serve(w http.ResponseWriter, r *http.Request, rt *Route, next Ha
 	}
 	if rec.outer.passed() || t.exempt(r) {
 		rec.pass, rec.unmeasured = true, rec.outer == nil || rec.outer.unmeasured
-	} else if err := rec.admit(t, rt, r); err != nil {
+	} else if err := rec.admit(t, rt, m, r); err != nil {
 		why := rec.refused(t, rt, r, err)
 		if !t.config.Shadow {
 			g.writeError(w, r, err, why)
@@ -234,7 +238,7 @@ func (g *Guard) serve(w http.ResponseWriter, r *http.Request, rt *Route, next Ha
 
 // admit takes everything that the request needs, or nothing. The order is the
 // order of the checks.
-func (rec *recorder) admit(t *tuned, rt *Route, r *http.Request) error {
+func (rec *recorder) admit(t *tuned, rt *Route, m *http.ServeMux, r *http.Request) error {
 	g, cost, before := rec.guard, 1, 0
 	if rec.outer != nil {
 		before = rec.outer.held()
@@ -271,16 +275,15 @@ func (rec *recorder) admit(t *tuned, rt *Route, r *http.Request) error {
 	}
 	rec.took, rec.paid = extra, before+extra
 	if own != nil {
-		if !rt.inFlight.enter(own.max) {
+		if rec.taken.seat = rec.board(&rt.flight, &own.places, t, rt, nil, r); rec.taken.seat == noSeat {
 			return rec.refuse(refusedOverloaded, rec.planned(), never, cost)
 		}
 		rec.route = rt
 	}
 	if rec.outer == nil {
-		if !g.inFlight.enter(t.max) {
+		if rec.seat = rec.board(&g.flight, &t.places, t, rt, m, r); rec.seat == noSeat {
 			return rec.refuse(refusedOverloaded, rec.planned(), never, cost)
 		}
-		rec.inFlight = true
 	}
 	return nil
 }
@@ -317,6 +320,9 @@ func (g *Guard) writeError(w http.ResponseWriter, r *http.Request, err error, kn
 	}
 	t := g.tuned.Load()
 	e, why := t.answer(r, err)
+	if why == refusedOverloaded || why == refusedSaturated {
+		e.RetryAfter = g.herd.spread(g.now(), &g.traffic) // nobody knows when
+	}
 	switch {
 	case find(w, nil).begun():
 		g.log.request(slog.LevelError, "guard: error after the response had begun", r, id, e.Status, err)

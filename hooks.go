@@ -28,6 +28,10 @@ type Hooks struct {
 	// never at once for one dependency. What the clock changes is told when
 	// somebody next calls or looks.
 	BreakerChanged func(context.Context, BreakerEvent)
+	// OverloadChanged is told when a bound with a queue begins to refuse, and when
+	// it has not for a second; for one bound in order, and never at once. It runs in
+	// a goroutine of its own, and the context never ends.
+	OverloadChanged func(context.Context, OverloadEvent)
 	// Tuned is told of each change of a configuration.
 	Tuned func(context.Context, TuneEvent)
 	// Panicked is told of each panic of a handler that the guard recovers from.
@@ -136,6 +140,8 @@ func (h Hooks) differ(other Hooks) string {
 		return "CallDone"
 	case !sameFunc(h.BreakerChanged, other.BreakerChanged):
 		return "BreakerChanged"
+	case !sameFunc(h.OverloadChanged, other.OverloadChanged):
+		return "OverloadChanged"
 	case !sameFunc(h.Tuned, other.Tuned):
 		return "Tuned"
 	case !sameFunc(h.Panicked, other.Panicked):

@@ -21,14 +21,15 @@ import (
 type witness struct {
 	also func() // nil: nothing
 
-	mu       sync.Mutex
-	requests []guard.RequestEvent
-	refusals []guard.RefusalEvent
-	calls    []guard.CallEvent
-	breakers []guard.BreakerEvent
-	tunes    []guard.TuneEvent
-	panics   []guard.PanicEvent
-	healths  []guard.HealthEvent
+	mu        sync.Mutex
+	requests  []guard.RequestEvent
+	refusals  []guard.RefusalEvent
+	calls     []guard.CallEvent
+	breakers  []guard.BreakerEvent
+	tunes     []guard.TuneEvent
+	panics    []guard.PanicEvent
+	healths   []guard.HealthEvent
+	overloads []guard.OverloadEvent
 }
 
 func tellTo[E any](w *witness, to *[]E) func(context.Context, E) {
@@ -46,7 +47,8 @@ func (w *witness) hooks() guard.Hooks {
 	return guard.Hooks{
 		RequestDone: tellTo(w, &w.requests), Refused: tellTo(w, &w.refusals), CallDone: tellTo(w, &w.calls),
 		BreakerChanged: tellTo(w, &w.breakers), Tuned: tellTo(w, &w.tunes), Panicked: tellTo(w, &w.panics),
-		HealthChanged: tellTo(w, &w.healths),
+		HealthChanged:   tellTo(w, &w.healths),
+		OverloadChanged: tellTo(w, &w.overloads),
 	}
 }
 

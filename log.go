@@ -90,6 +90,27 @@ func (l *logger) tunedDependency(name string, t *tunedDependency) {
 		slog.Duration("open_for", t.OpenFor), slog.Int("probes", t.Probes), slog.Bool("required", t.Required))
 }
 
+// overload writes that a bound has begun to refuse, or that it is over.
+func (l *logger) overload(e OverloadEvent) {
+	var attrs []slog.Attr
+	if e.Route != "" {
+		attrs = append(attrs, slog.String("route", e.Route))
+	}
+	if e.Dependency != "" {
+		attrs = append(attrs, slog.String("dependency", e.Dependency))
+	}
+	attrs = append(attrs, slog.Int("limit", e.Limit), slog.Int("in_flight", e.InFlight), slog.Int("waiting", e.Waiting))
+	if e.SelfTuned {
+		attrs = append(attrs, slog.Duration("no_queue", e.NoQueue), slog.String("last_move", e.LastMove.Reason))
+	}
+	level, msg := slog.LevelWarn, "guard: overload"
+	if e.Over {
+		level, msg = slog.LevelInfo, "guard: overload is over"
+		attrs = append(attrs, slog.Duration("lasted", e.Lasted), slog.Uint64("refused", e.Refused))
+	}
+	l.write(context.Background(), level, msg, attrs...)
+}
+
 // breaker writes that the state of a breaker has changed.
 func (l *logger) breaker(ctx context.Context, e *BreakerEvent) {
 	level := slog.LevelInfo

@@ -22,7 +22,7 @@ func (x *exchange) follow(resp *http.Response, o Outcome) {
 	switch {
 	case x.ctx.Done() != nil:
 		b.unhook = context.AfterFunc(x.ctx, b.abandoned)
-	case x.probe != nil || x.t.Concurrency.Max > 0:
+	case x.probe != nil || x.t.Concurrency.Max > 0 || x.seat != noSeat:
 		// What is in a synctest bubble, where times have no monotonic part, may not be
 		// touched from outside: there the place is lost.
 		if b.final = x.d.start != x.d.start.Round(0); b.final {

@@ -25,7 +25,7 @@ type recorder struct {
 	missed   int16        // what the mux answered that matched nothing, 0 if it did
 	hijacked bool         // the connection is the handler's
 	pass     bool         // exempt, or refused in shadow mode: inner stages pass too
-	inFlight bool         // counted among the guard's requests in flight
+	seat     seat         // among the guard's requests in flight
 	conduct
 }
 
@@ -87,9 +87,9 @@ func (rec *recorder) unmatched() error {
 
 // leave ends the stage, in whatever way the handler did.
 func (rec *recorder) leave(w http.ResponseWriter, r *http.Request, rt *Route) {
-	rec.leaveFlight()
-	rec.settleUp()
 	p := recover()
+	rec.leaveFlight(rec.kind(r, rt, p))
+	rec.settleUp()
 	defer rec.record(r, rt)              // also if a hook ends the goroutine
 	aborted := p == http.ErrAbortHandler //nolint:errorlint // a wrapped one is not an abort for net/http either
 	switch {
@@ -199,6 +199,7 @@ func (rec *recorder) FlushError() error {
 	}
 	first := rec.status == 0
 	rec.begin()
+	rec.stream()
 	err := http.NewResponseController(rec.ResponseWriter).Flush()
 	if first && errors.Is(err, http.ErrNotSupported) {
 		rec.status = 0
@@ -212,7 +213,7 @@ func (rec *recorder) hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := rec.ResponseWriter.(http.Hijacker).Hijack()
 	if err == nil {
 		rec.hijacked = true
-		rec.leaveFlight() // a WebSocket may live for hours, and is no request any more
+		rec.leaveFlight(kind{end: endedOddly}) // a WebSocket may live for hours, and is no request any more
 	}
 	return conn, rw, err
 }

@@ -14,6 +14,14 @@ type RouteConfig struct {
 	Clients []ClientLimit
 	// Concurrency bounds the requests of the route that are being served at once.
 	Concurrency Concurrency
+	// Priority is that of the requests of the route, where there is a queue: of the
+	// guard (behind [Guard.Mux], whose mux is asked for the route; or without a
+	// handler of the guard around it), of the route, and of dependencies. The zero
+	// value is PriorityNormal.
+	Priority Priority
+	// PriorityOf, if not nil, returns the priority of a request instead; see
+	// Config.PriorityOf. Dependencies know nothing of it: see [WithPriority].
+	PriorityOf func(*http.Request) Priority
 	// Cost is the number of tokens that a request takes from every bucket, the
 	// guard's included. 0 means 1; negative, or more than the Burst of one of
 	// those buckets, is an error.
@@ -27,11 +35,11 @@ type RouteConfig struct {
 // A Route is a part of what a guard guards, with limits of its own. Make one
 // with [Guard.Route]; the zero Route is not usable.
 type Route struct {
-	guard    *Guard
-	name     string
-	tuned    atomic.Pointer[tunedRoute]
-	inFlight gate
-	traffic  traffic
+	guard   *Guard
+	name    string
+	tuned   atomic.Pointer[tunedRoute]
+	flight  flight
+	traffic traffic
 }
 
 // tunedRoute is a RouteConfig in effect. It is immutable.
@@ -54,6 +62,11 @@ func (g *Guard) Route(name string, c RouteConfig) (*Route, error) {
 		return nil, err
 	}
 	rt := &Route{guard: g, name: name}
+	rt.flight.bound = newBound(g.start, true, func(e OverloadEvent) {
+		e.Route = name
+		g.overloaded(e)
+	})
+	rt.flight.bound.configure(c.Concurrency)
 	rt.tuned.Store(t)
 	all := append(g.allRoutes(), rt)
 	g.routes.Store(&all)
@@ -75,8 +88,19 @@ func (rt *Route) Handler(next http.Handler) http.Handler {
 }
 
 // HandlerFunc is Handler for a handler that returns an error.
-func (rt *Route) HandlerFunc(fn HandlerFunc) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { rt.guard.serve(w, r, rt, fn) })
+func (rt *Route) HandlerFunc(fn HandlerFunc) http.Handler { return &routeHandler{rt, fn} }
+
+// routeHandler is a type of its own so that a route can be told by its handler.
+type routeHandler struct {
+	route *Route
+	next  HandlerFunc
+}
+
+func (h *routeHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if p := h.route.tuned.Load().config.Priority; p != PriorityNormal {
+		r = r.WithContext(WithPriority(r.Context(), p))
+	}
+	h.route.guard.serve(w, r, h.route, nil, h.next)
 }
 
 // Name returns the name of the route.

@@ -27,6 +27,7 @@ type Traffic struct {
 	Clients     []ClientSnapshot `json:"clients"`
 	InFlight    int64            `json:"inFlight"`
 	MaxInFlight int              `json:"maxInFlight"` // 0: no bound
+	Bound       BoundSnapshot    `json:"bound"`
 	Counts      RequestCounts    `json:"counts"`
 	Latency     Latency          `json:"latency"` // of who was served, failed or panicked; of more than 1,000 a second, of these
 }
@@ -97,6 +98,7 @@ type DependencySnapshot struct {
 	Required    bool           `json:"required"`
 	InFlight    int64          `json:"inFlight"`
 	MaxInFlight int            `json:"maxInFlight"` // 0: no bound
+	Bound       BoundSnapshot  `json:"bound"`
 	Counts      CallCounts     `json:"counts"`
 	Window      WindowSnapshot `json:"window"`
 	LastFailure string         `json:"lastFailure,omitempty"` // timeout, panic, status 503, or the Go type of the error, never its text
@@ -140,13 +142,13 @@ func (g *Guard) Snapshot() Snapshot {
 		Phase:        phaseName(g.phase.Load()),
 		Health:       g.report().Status,
 		Shadow:       t.config.Shadow,
-		Requests:     g.traffic.snapshot(&t.buckets, &g.inFlight),
+		Requests:     g.traffic.snapshot(&t.buckets, &g.flight),
 		Routes:       []RouteSnapshot{},
 		Dependencies: []DependencySnapshot{},
 	}
 	for _, rt := range g.allRoutes() {
 		own := rt.tuned.Load()
-		r := RouteSnapshot{Name: rt.name, Cost: own.cost, Traffic: rt.traffic.snapshot(&own.buckets, &rt.inFlight)}
+		r := RouteSnapshot{Name: rt.name, Cost: own.cost, Traffic: rt.traffic.snapshot(&own.buckets, &rt.flight)}
 		for _, d := range own.config.Needs {
 			r.Needs = append(r.Needs, d.name)
 		}
@@ -158,11 +160,9 @@ func (g *Guard) Snapshot() Snapshot {
 	return s
 }
 
-func (t *traffic) snapshot(b *buckets, inFlight *gate) Traffic {
-	s := Traffic{
-		Limit: snapshotLimit(b.limit), Clients: []ClientSnapshot{},
-		InFlight: inFlight.inside(), MaxInFlight: b.max, Latency: t.latency.snapshot(),
-	}
+func (t *traffic) snapshot(b *buckets, f *flight) Traffic {
+	s := Traffic{Limit: snapshotLimit(b.limit), Clients: []ClientSnapshot{}, Latency: t.latency.snapshot()}
+	s.InFlight, s.MaxInFlight, s.Bound = f.snapshot(b.places)
 	if !s.Limit.Unlimited {
 		s.Limit.Tokens = min(b.limiter.Tokens(), float64(s.Limit.Burst)) // which may have lost its limit by now
 	}
@@ -202,6 +202,10 @@ func (d *Dependency) snapshot() DependencySnapshot {
 		Window: WindowSnapshot{
 			MinCalls: t.MinCalls, FailureRate: t.FailureRate, SlowCall: t.SlowCall, SlowRate: t.SlowRate, Length: t.Window,
 		},
+	}
+	if t.Concurrency.queued() {
+		s.Bound, _ = d.bound.look()
+		s.MaxInFlight = s.Bound.Limit
 	}
 	of := func(n *atomic.Int64) uint64 { return uint64(n.Load()) } //nolint:gosec // never negative
 	s.Counts = CallCounts{

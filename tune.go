@@ -17,6 +17,8 @@ type tuned struct {
 	support   string
 	proxies   []netip.Prefix
 	forwarded string
+
+	priorityHeader string // "": none
 }
 
 // Config returns a copy of the configuration, as it was given or tuned last.
@@ -74,6 +76,7 @@ func (g *Guard) replace(old, t *tuned) (done bool, err error) {
 	}
 	g.tuned.Store(t)
 	t.apply()
+	g.flight.bound.configure(t.places)
 	return true, nil
 }
 
@@ -112,6 +115,7 @@ func (rt *Route) replace(old *tunedRoute, c RouteConfig) (done bool, err error) 
 	}
 	rt.tuned.Store(t)
 	t.apply()
+	rt.flight.bound.configure(t.places)
 	return true, nil
 }
 
@@ -167,6 +171,15 @@ func compile(c Config, old *tuned) (*tuned, error) {
 	if t.proxies, err = compileProxies(c.TrustedProxies); err != nil {
 		return nil, err
 	}
+	if c.PriorityHeader != "" {
+		t.priorityHeader = http.CanonicalHeaderKey(c.PriorityHeader)
+		switch {
+		case !isToken(t.priorityHeader):
+			return nil, fmt.Errorf("guard: PriorityHeader is %q, want the name of a header", c.PriorityHeader)
+		case len(t.proxies) == 0:
+			return nil, fmt.Errorf("guard: PriorityHeader is %q, but there are no TrustedProxies to believe it from", c.PriorityHeader)
+		}
+	}
 	t.buckets, err = compileBuckets("", c.Limit, c.Clients, c.Concurrency, before)
 	return t, err
 }
@@ -181,6 +194,9 @@ func compileRoute(name string, c RouteConfig, old *tunedRoute, t *tuned) (*tuned
 	}
 	if c.Cost < 0 {
 		return nil, fmt.Errorf("guard: %sCost is %d, want >= 0", prefix, c.Cost)
+	}
+	if c.Priority < 0 || c.Priority >= priorities {
+		return nil, fmt.Errorf("guard: %sPriority is %d, want a Priority", prefix, int(c.Priority))
 	}
 	for i, d := range c.Needs {
 		if d == nil {
@@ -205,10 +221,10 @@ func compileRoute(name string, c RouteConfig, old *tunedRoute, t *tuned) (*tuned
 }
 
 func compileBuckets(prefix string, l Limit, clients []ClientLimit, c Concurrency, old *buckets) (b buckets, err error) {
-	if c.Max < 0 {
-		return b, fmt.Errorf("guard: %sConcurrency.Max is %d, want >= 0", prefix, c.Max)
+	if err := c.check("guard: " + prefix + "Concurrency"); err != nil {
+		return b, err
 	}
-	b.max = c.Max
+	b.places = c
 	if b.limit, err = l.orNone(prefix + "Limit"); err != nil {
 		return b, err
 	}

@@ -1,0 +1,266 @@
+package guard
+
+import (
+	"context"
+	"math"
+	"sync"
+	"time"
+)
+
+// A bound lets only so many in at once, and has a short queue in front of it. How
+// many is Concurrency.Max or, if that is self-tuned, what a law says.
+//
+// Who finds a place takes it. Who does not waits, for about as long as a request
+// takes, and for less while there is always a queue (see standing); who would have
+// to wait for longer is refused at once. The queue is ordered by priority, and
+// within one by how much a client has had lately: the best gets the next place,
+// and the worst is refused when they have become too many. So the queue takes up
+// what comes in bursts and never builds up; and it tells the law whether it is
+// the limit that bounds the work, or the load.
+type bound struct {
+	start time.Time // instants are nanoseconds since then
+	tell  func(OverloadEvent)
+
+	mu      sync.Mutex
+	config  Concurrency
+	places  int // how many there are
+	taken   int // how many of them are; more where there were more
+	waiting queue
+	use     usage
+	took    float64 // by a request, in nanoseconds, smoothed; 0: nothing has come back yet
+
+	law        law
+	measure    measure
+	moved      LimitMove
+	shed       [priorities]uint64 // by rank
+	shedBefore [priorities]uint64 // when it was over last
+	shedAt     int64              // when somebody was refused last
+	hot        bool               // it has, in the last second
+	hotAt      int64              // since when
+	told       bool               // that it is hot
+	reporting  bool               // see report
+}
+
+// newBound returns a bound whose instants count from start, and which tells of an
+// overload that begins or is over. cpu: the scheduler's delay is a sign of it,
+// unless time is that of a synctest bubble, in which it has no monotonic part.
+func newBound(start time.Time, cpu bool, tell func(OverloadEvent)) *bound {
+	b := &bound{start: start, tell: tell, law: newLaw()}
+	b.measure.stretch = 1
+	if cpu && start != start.Round(0) {
+		b.measure.delay = new(schedulerDelay)
+	}
+	return b
+}
+
+func (b *bound) now() int64 { return int64(time.Since(b.start)) }
+
+// configure puts c into effect.
+func (b *bound) configure(c Concurrency) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.now()
+	b.measure.advance(now, b)
+	was := b.config
+	if c == was {
+		return
+	}
+	b.config = c
+	if !c.SelfTuned {
+		b.places = c.Max
+		b.admit(now)
+		return
+	}
+	if !was.SelfTuned {
+		b.law = newLaw()
+		b.measure.restart(now, 0, 0)
+	}
+	b.move(now, b.law.limit, movedByHand)
+	b.admit(now)
+}
+
+// enter takes a place, if there is one that nobody waits for.
+func (b *bound) enter(now int64) bool {
+	b.mu.Lock()
+	ok := b.free(now)
+	b.mu.Unlock()
+	return ok
+}
+
+// free is enter. The caller holds mu.
+func (b *bound) free(now int64) bool {
+	b.measure.advance(now, b)
+	if b.taken >= b.places || b.waiting.n > 0 {
+		return false
+	}
+	b.taken++
+	b.waiting.easyAt = now
+	return true
+}
+
+// turnDown counts a refusal that shadow mode does not mean. Nobody waits then.
+func (b *bound) turnDown(p Priority) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.refused(p.rank(), b.now())
+}
+
+// wait takes a place, for which it may wait. It reports false if there is none in
+// time: the context is that of who asks, and nobody waits beyond its end.
+func (b *bound) wait(ctx context.Context, p Priority, who clientKey) bool {
+	left := time.Duration(math.MaxInt64)
+	if deadline, ok := ctx.Deadline(); ok {
+		left = time.Until(deadline)
+	}
+	b.mu.Lock()
+	now := b.now()
+	if b.free(now) {
+		b.mu.Unlock()
+		return true
+	}
+	rank := p.rank()
+	level := b.use.level(who)
+	most := min(b.patience(rank, now), left)
+	if ahead := b.waiting.ahead(rank, level); b.turn(ahead) > most {
+		b.refused(rank, now)
+		b.mu.Unlock()
+		return false
+	}
+	w := &standby{rank: rank, level: level, who: who, since: now, ready: make(chan bool, 1)}
+	b.waiting.push(w)
+	if last := b.waiting.last(); b.turn(b.waiting.n-1) > b.patience(last.rank, now) {
+		b.turnAway(last, now)
+	}
+	b.mu.Unlock()
+
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case ok := <-w.ready:
+		return ok
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	b.mu.Lock()
+	if w.queued {
+		b.turnAway(w, b.now())
+	}
+	b.mu.Unlock()
+	return <-w.ready // a place may have been faster
+}
+
+// turn estimates how long it takes until it is the turn of who has so many ahead.
+// As long as nothing has come back yet, it is theirs who are not too many.
+func (b *bound) turn(ahead int) time.Duration {
+	switch {
+	case b.took > 0 && ahead > 0:
+		return time.Duration(float64(ahead+1) * b.took / float64(max(b.taken, 1)))
+	case ahead > 2*b.places:
+		return math.MaxInt64
+	}
+	return 0
+}
+
+const (
+	leastWait    = 10 * time.Millisecond // of the longest
+	leastInQueue = 2 * time.Millisecond  // likewise, where there is always a queue
+)
+
+// patience returns how long one may wait.
+func (b *bound) patience(rank int, now int64) time.Duration {
+	most := max(leastWait, time.Duration(b.took))
+	switch {
+	case !b.config.SelfTuned:
+		most = b.config.MaxWait
+	case b.config.MaxWait > 0:
+		most = min(most, b.config.MaxWait)
+	}
+	if b.waiting.standing(rank, now, time.Duration(b.took)) {
+		return min(most, max(leastInQueue, most/4))
+	}
+	return most
+}
+
+// leave gives back a place that was taken at an instant, by work of a kind.
+func (b *bound) leave(now, since int64, k kind) {
+	b.mu.Lock()
+	b.measure.advance(now, b)
+	b.taken--
+	if took := float64(now - since); k.end != endedOddly && took >= 0 {
+		if b.took == 0 {
+			b.took = took
+		}
+		b.took += (took - b.took) / float64(max(20, b.places))
+		if b.config.SelfTuned && b.measure.add(took/nano, k, now, b) {
+			b.decide(now)
+		}
+	}
+	b.admit(now)
+	b.mu.Unlock()
+}
+
+// decide asks the law after a span.
+func (b *bound) decide(now int64) {
+	s, ok := b.measure.span(now, b.law.plain)
+	if !ok {
+		b.measure.restart(now, b.places, 0)
+		return
+	}
+	limit, why := b.law.next(s)
+	b.move(now, limit, why)
+}
+
+// move sets the number of places.
+func (b *bound) move(now int64, limit float64, why string) {
+	most := math.MaxInt32
+	if b.config.Ceiling > 0 {
+		most = b.config.Ceiling
+	}
+	least := max(1, b.config.Floor)
+	b.law.limit = min(max(b.law.limit, float64(least)), float64(most))
+	was := b.places
+	b.places = min(max(int(math.Round(limit)), least), most)
+	if b.places != was {
+		b.moved = LimitMove{At: b.start.Add(time.Duration(now)), From: was, To: b.places, Reason: why}
+		b.measure.restart(now, b.places, max(was, b.places)) // what runs under the old limit is to end first
+	} else {
+		b.measure.restart(now, b.places, 0)
+	}
+}
+
+// admit hands the places that are free to who waits for them.
+func (b *bound) admit(now int64) {
+	for b.taken < b.places && b.waiting.n > 0 {
+		w := b.waiting.first()
+		waited := time.Duration(now - w.since)
+		if waited > b.patience(w.rank, now) {
+			b.turnAway(w, now)
+			continue
+		}
+		b.waiting.remove(w)
+		b.waiting.left(b.took / float64(b.places))
+		b.taken++
+		b.use.add(w.who, now)
+		w.ready <- true
+	}
+}
+
+// turnAway refuses one who waits.
+func (b *bound) turnAway(w *standby, now int64) {
+	b.waiting.remove(w)
+	b.refused(w.rank, now)
+	w.ready <- false
+}
+
+// refused counts a refusal. The caller holds mu.
+func (b *bound) refused(rank int, now int64) {
+	b.shed[rank]++
+	b.shedAt = now
+	if !b.hot {
+		b.hot, b.hotAt = true, now
+		if !b.reporting {
+			b.reporting = true
+			time.AfterFunc(0, b.report)
+		}
+	}
+}
