@@ -72,8 +72,7 @@ func (b *bound) configure(c Concurrency) {
 		return
 	}
 	if !was.SelfTuned {
-		b.law = newLaw()
-		b.measure.restart(now, 0, 0)
+		b.law, b.measure.brief = newLaw(), true
 	}
 	b.move(now, b.law.limit, movedByHand)
 	b.admit(now)
@@ -162,8 +161,8 @@ func (b *bound) turn(ahead int) time.Duration {
 }
 
 const (
-	leastWait    = 10 * time.Millisecond // of the longest
-	leastInQueue = 2 * time.Millisecond  // likewise, where there is always a queue
+	leastWait    = 5 * time.Millisecond // of the longest
+	leastInQueue = 1 * time.Millisecond // likewise, where there is always a queue
 )
 
 // patience returns how long one may wait.
@@ -207,6 +206,7 @@ func (b *bound) decide(now int64) {
 		return
 	}
 	limit, why := b.law.next(s)
+	b.measure.brief = b.law.young
 	b.move(now, limit, why)
 }
 
@@ -222,7 +222,7 @@ func (b *bound) move(now int64, limit float64, why string) {
 	b.places = min(max(int(math.Round(limit)), least), most)
 	if b.places != was {
 		b.moved = LimitMove{At: b.start.Add(time.Duration(now)), From: was, To: b.places, Reason: why}
-		b.measure.restart(now, b.places, max(was, b.places)) // what runs under the old limit is to end first
+		b.measure.restart(now, b.places, was) // what runs under the old limit is to end first
 	} else {
 		b.measure.restart(now, b.places, 0)
 	}

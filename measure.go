@@ -16,7 +16,8 @@ type measure struct {
 	stretch float64         // of the last span
 	usual   float64         // what a request of it was expected to take
 
-	skip     int // how many are still to be left out
+	brief    bool // spans are half as long
+	skip     int  // how many are still to be left out
 	need     int
 	n        int
 	seconds  float64 // they took
@@ -50,6 +51,9 @@ func (m *measure) restart(now int64, places, skip int) {
 	m.n, m.seconds, m.expected, m.busy, m.idle = 0, 0, 0, 0, 0
 	m.since, m.at = now, max(now, m.at)
 	m.need, m.skip = max(leastSamples, 2*places), skip
+	if m.brief {
+		m.need /= 2
+	}
 }
 
 // add takes one that has come to its end, and reports whether the span is over.
