@@ -46,6 +46,11 @@ help: ## list the targets
 .PHONY: test
 test: ## go test in every module
 	$(call each,$(TESTED),go test ./...)
+	@echo "make test: Cassandra and Genesys were stand-ins, in the tests' own processes; make faults breaks them, make cassandra a real Cassandra"
+
+.PHONY: faults
+faults: ## every fault of the stand-ins and of the network, under load, as a table
+	cd examples/webengagement && GUARD_FAULTS=1 go test -race -count=1 -v -run '^TestFault$$' .
 
 .PHONY: race
 race: ## go test with the race detector, on one and on two CPUs, in every module
@@ -101,7 +106,7 @@ api: ## rewrite testdata/api.txt, the exported API that a test compares with
 	@echo "testdata/api.txt is up to date: review the change as you would code"
 
 .PHONY: cassandra
-cassandra: ## the Cassandra adapter against a real Cassandra (Java 17, Maven)
+cassandra: ## the Cassandra adapter and the reference server against a real Cassandra (Java 17, Maven)
 	@scripts/cassandra-tests.sh
 
 .PHONY: consumer

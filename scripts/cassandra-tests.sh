@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Runs the tests of adapters/guardcassandra that need a real Cassandra.
+# Runs the tests that need a real Cassandra: of adapters/guardcassandra its errors,
+# of examples/webengagement what faults come to.
 #
 #	scripts/cassandra-tests.sh [flags of go test]
 #
 # They start it on loopback, without Docker, and stop it again: with bash, Java
-# 17 and, the first time, Maven to fetch its jars. It takes about two minutes, of
-# which Cassandra starts for one, and ends within eight whatever happens. What
-# the faults came to is printed as tables.
+# 17 and, the first time, Maven to fetch its jars. It takes about three minutes, of
+# which Cassandra starts for one, and ends within twelve whatever happens. What the
+# faults came to is printed as a table.
 #
 # GUARD_CASSANDRA names another script than
 # adapters/guardcassandra/cassandra/cassandra.sh to start it with.
@@ -22,5 +23,6 @@ for program in go java; do
 	}
 done
 bash "$GUARD_CASSANDRA" jars # now, so that the tests need not wait for it
-cd "$root/adapters/guardcassandra"
-exec go test -count=1 -timeout 8m -v -run '^TestReal' "$@" .
+for module in adapters/guardcassandra examples/webengagement; do
+	(cd "$root/$module" && go test -count=1 -timeout 6m -v -run '^TestReal' "$@" .)
+done

@@ -136,7 +136,7 @@ func TestRealErrors(t *testing.T) {
 		cluster.Authenticator = gocql.PasswordAuthenticator{Username: user, Password: password}
 		return cluster
 	}
-	c.start()
+	require.NoError(t, c.Start())
 	c.awaken(as("cassandra", "cassandra"))
 	table := &realTable{head: []string{"error", "code", "type of the driver's", "outcome"}}
 	defer table.log(t)

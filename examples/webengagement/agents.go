@@ -26,7 +26,7 @@ type user struct {
 func (u user) agent() agent { return agent{ID: u.ID, Name: u.FirstName, State: u.State} }
 
 func (s *server) getAgent(w http.ResponseWriter, r *http.Request) error {
-	id, err := idInPath(r)
+	id, err := idAlone(r)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -21,6 +22,12 @@ func bodyOf(w http.ResponseWriter, r *http.Request) (*params, error) {
 	if err := checkType(r.Header); err != nil {
 		return nil, err
 	}
+	if err := queryOf(r).end(); err != nil { // all parameters are in the body
+		return nil, err
+	}
+	if r.ContentLength > maxBody { // and does not have to be sent to be refused
+		return nil, &http.MaxBytesError{Limit: maxBody}
+	}
 	all, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -37,6 +44,9 @@ func bodyOf(w http.ResponseWriter, r *http.Request) (*params, error) {
 		return nil, guard.BadRequest("The body is not UTF-8.")
 	}
 	p := &params{where: "body"}
+	if name, twice := repeated(all); twice { // of which encoding/json takes the last
+		return nil, guard.BadRequest("The parameter " + quoted(name) + " is there more than once.")
+	}
 	var syntax *json.SyntaxError
 	switch err := json.Unmarshal(all, &p.fields); {
 	case errors.As(err, &syntax):
@@ -65,6 +75,43 @@ func checkType(h http.Header) error {
 func unsupported(detail string) error {
 	return &guard.Error{
 		Status: http.StatusUnsupportedMediaType, Detail: detail, Header: http.Header{"Accept": {"application/json"}},
+	}
+}
+
+// repeated returns the first name that an object of a JSON text has twice, at any
+// depth. Of what is no JSON it says nothing.
+func repeated(text []byte) (string, bool) {
+	type level struct {
+		names map[string]bool // nil: an array
+		value bool            // a name has been read, and its value is next
+	}
+	var open []level
+	for d := json.NewDecoder(bytes.NewReader(text)); ; {
+		token, err := d.Token()
+		if err != nil {
+			return "", false
+		}
+		if token == json.Delim('}') || token == json.Delim(']') {
+			open = open[:len(open)-1]
+			continue
+		}
+		if len(open) > 0 && open[len(open)-1].names != nil {
+			l := &open[len(open)-1]
+			if name, isText := token.(string); !l.value && isText {
+				if l.names[name] {
+					return name, true
+				}
+				l.names[name], l.value = true, true
+				continue
+			}
+			l.value = false
+		}
+		switch token {
+		case json.Delim('{'):
+			open = append(open, level{names: map[string]bool{}})
+		case json.Delim('['):
+			open = append(open, level{})
+		}
 	}
 }
 

@@ -29,14 +29,14 @@ type cassandra struct {
 
 // openCassandra returns the dependency, connected or not: the server starts while
 // Cassandra is down.
-func openCassandra(g *guard.Guard, hosts string, protocol int, s *schema, c guard.DependencyConfig) (*cassandra, error) {
+func openCassandra(g *guard.Guard, a addresses, s *schema, c guard.DependencyConfig) (*cassandra, error) {
 	db := &cassandra{schema: s, made: make(chan struct{})}
 	var err1, err2, err3, err4 error
-	db.session, err1 = guardcassandra.Open(func() *gocql.ClusterConfig { return cluster(hosts, protocol) }, guardcassandra.Options{
+	db.session, err1 = guardcassandra.Open(func() *gocql.ClusterConfig { return cluster(a) }, guardcassandra.Options{
 		CheckTimeout: 500 * time.Millisecond, // less than a probe may take
 	})
 	db.making, err2 = guardcassandra.Open(func() *gocql.ClusterConfig {
-		c := cluster(hosts, protocol)
+		c := cluster(a)
 		c.Timeout = schemaTimeout // creating a table takes Cassandra seconds
 		return c
 	}, guardcassandra.Options{})
@@ -61,9 +61,9 @@ const schemaTimeout = 30 * time.Second
 
 // cluster is how the driver is to behave behind a breaker whose Timeout is 1 s: see
 // the package guardcassandra.
-func cluster(hosts string, protocol int) *gocql.ClusterConfig {
-	c := gocql.NewCluster(strings.Split(hosts, ",")...)
-	c.ProtoVersion = protocol
+func cluster(a addresses) *gocql.ClusterConfig {
+	c := gocql.NewCluster(strings.Split(a.cassandra, ",")...)
+	c.ProtoVersion = a.protocol
 	c.Consistency = gocql.LocalQuorum
 	c.SerialConsistency = gocql.LocalSerial
 	c.Timeout = 900 * time.Millisecond // less than the dependency's
@@ -74,6 +74,9 @@ func cluster(hosts string, protocol int) *gocql.ClusterConfig {
 	c.Metadata.CacheMode = gocql.Disabled
 	c.RetryPolicy = guardcassandra.RetryPolicy(&gocql.SimpleRetryPolicy{NumRetries: 1}) // for reads: they are idempotent
 	c.Logger = gocql.NewLogger(gocql.LogLevelNone)                                      // the breaker's log tells it once
+	if a.driver != nil {
+		a.driver(c)
+	}
 	return c
 }
 

@@ -51,7 +51,10 @@ func isLoopback(host string) bool {
 	return host == "localhost" || (err == nil && ip.IsLoopback())
 }
 
-func (p *program) getSnapshot(w http.ResponseWriter, _ *http.Request) error {
+func (p *program) getSnapshot(w http.ResponseWriter, r *http.Request) error {
+	if err := queryOf(r).end(); err != nil {
+		return err
+	}
 	return answer(w, p.server.guard.Snapshot())
 }
 
@@ -79,7 +82,10 @@ func (p *program) putGenesysFault(w http.ResponseWriter, r *http.Request) error 
 }
 
 // postDrain ends the program, as a SIGTERM does.
-func (p *program) postDrain(w http.ResponseWriter, _ *http.Request) error {
+func (p *program) postDrain(w http.ResponseWriter, r *http.Request) error {
+	if err := queryOf(r).end(); err != nil {
+		return err
+	}
 	p.drain()
 	return answer(w, map[string]string{"draining": fmt.Sprintf("for %v, then refusing for %v", p.config.drain, p.config.drain)})
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -75,11 +74,11 @@ func (c *crowd) between(from, to time.Time) (all []sample) {
 	return all
 }
 
-// firstOK returns when the first answer of 200 had come whose request began after.
-func (c *crowd) firstOK(after time.Time) (time.Time, bool) {
+// first returns when the first answer with a status had come whose request began after.
+func (c *crowd) first(status int, after time.Time) (time.Time, bool) {
 	var first time.Time
 	for _, s := range c.between(after, after.Add(time.Hour)) {
-		if end := s.began.Add(s.took); s.status == http.StatusOK && (first.IsZero() || end.Before(first)) {
+		if end := s.began.Add(s.took); s.status == status && (first.IsZero() || end.Before(first)) {
 			first = end
 		}
 	}

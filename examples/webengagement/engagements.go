@@ -20,7 +20,7 @@ type engagement struct {
 }
 
 func (s *server) getEngagement(w http.ResponseWriter, r *http.Request) error {
-	id, err := uuidInPath(r)
+	id, err := uuidAlone(r)
 	if err != nil {
 		return err
 	}

@@ -2,12 +2,14 @@ package main
 
 import (
 	"os"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"example.com/guard"
+	"example.com/guard/genesys/genesystest"
 )
 
 // What the switches do in the table, beside those without parameters.
@@ -44,63 +46,104 @@ func (s *cassandraStandIn) Heal() error {
 	return s.failCassandra(fault{})
 }
 
-func (s *cassandraStandIn) Calls() (int, bool) { return s.cassandra.Requests(), true }
+func (s *cassandraStandIn) Calls() int { return s.cassandra.Requests() }
 
 // A genesysStandIn is the one in this process.
 type genesysStandIn struct{ *standIns }
 
-func (s genesysStandIn) Fault(kind string) error {
+func (s *genesysStandIn) Fault(kind string) error {
 	f := switched(kind)
 	f.code = 503
 	return s.failGenesys(f)
 }
 
-func (s genesysStandIn) Heal() error { return s.failGenesys(fault{}) }
+func (s *genesysStandIn) Heal() error { return s.failGenesys(fault{}) }
 
 // Calls leaves out the probes, which ask for the queues.
-func (s genesysStandIn) Calls() (int, bool) { return s.genesys.GWS.Requests(agentsPath), true }
+func (s *genesysStandIn) Calls() int { return s.genesys.GWS.Requests(agentsPath) }
 
-// TestFault measures each fault of each stand-in, and prints a line for each.
+// A proxied system has a network that fails, and is well itself.
+type proxied struct {
+	faultySystem
+
+	proxy *proxy
+	calls func() int
+}
+
+func (s proxied) Fault(kind string) error {
+	s.proxy.set(kind)
+	return nil
+}
+
+func (s proxied) Heal() error { return s.Fault(faultNone) }
+
+// Calls counts on this side of the network.
+func (s proxied) Calls() int { return s.calls() }
+
+// TestFault measures each fault of each stand-in and of the network to it, and
+// prints a line for each.
 func TestFault(t *testing.T) {
 	if os.Getenv("GUARD_FAULTS") == "" {
-		t.Skip("a minute of load and faults, for a machine with nothing else to do: set GUARD_FAULTS=1")
+		t.Skip("more than a minute of load and faults: set GUARD_FAULTS=1, or run make faults at the repository's root")
 	}
-	var table faultTable
-	for _, system := range []struct {
-		name, dependency string
-		kinds            []string
-		of               func(*rig) faultySystem
-	}{
-		{
-			"Cassandra", "cassandra",
-			[]string{faultRefused, faultDown, faultHang, faultSlow, faultErrors, faultFlapping},
-			func(r *rig) faultySystem { return &cassandraStandIn{standIns: r.standIns} },
-		},
-		{
-			"Genesys", "genesys",
-			[]string{faultDown, faultHang, faultSlow, faultErrors, faultFlapping},
-			func(r *rig) faultySystem { return genesysStandIn{r.standIns} },
-		},
-	} {
-		for _, kind := range system.kinds {
-			t.Run(system.name+"/"+kind, func(t *testing.T) {
-				w := &breakerWatch{dependency: system.dependency}
-				r := newRig(t, func(c *config) { c.hooks = guard.Hooks{BreakerChanged: w.hook} })
-				_, v := r.visited()
-				c := faultCase{
-					system: system.name + ", stand-in", kind: kind, dependency: system.dependency,
-					faulty: "/visits/" + v, unharmed: "/agents?state=Ready", partly: kind == faultSlow || kind == faultFlapping,
-				}
-				if system.dependency == "genesys" {
-					c.faulty, c.unharmed = c.unharmed, c.faulty
-				}
-				f := measure(t, r, system.of(r), w, c)
-				table.add(c, f)
-				f.check(t, c)
-			})
+	table := &faultTable{}
+	defer table.print()
+	ofSwitches := []string{faultDown, faultHang, faultSlow, faultErrors, faultFlapping}
+	ofNetworks := []string{faultSlow, faultResets, faultHole, faultHalfOpen}
+	for _, dependency := range []string{"cassandra", "genesys"} {
+		for _, kind := range append([]string{faultRefused}, ofSwitches...) {
+			if dependency == "cassandra" || kind != faultRefused {
+				testFault(t, table, dependency, kind, false)
+			}
+		}
+		for _, kind := range ofNetworks {
+			testFault(t, table, dependency, kind, true)
 		}
 	}
-	table.print()
+}
+
+func testFault(t *testing.T, table *faultTable, dependency, kind string, network bool) {
+	t.Helper()
+	c := faultCase{system: dependency, kind: kind, dependency: dependency, partly: kind == faultSlow || kind == faultFlapping}
+	if network {
+		c.system += ", network"
+	}
+	t.Run(c.system+"/"+kind, func(t *testing.T) {
+		w, driver := &breakerWatch{dependency: dependency}, &driverWatch{}
+		far, err := startStandIns(ptr(defaults()))
+		require.NoError(t, err)
+		t.Cleanup(far.close)
+		var system faultySystem = &cassandraStandIn{standIns: far}
+		at := far.cassandra.Addr()
+		if dependency == "genesys" {
+			system = &genesysStandIn{standIns: far}
+			at = strings.TrimPrefix(far.genesys.GWS.URL, "http://")
+		}
+		if network {
+			p := newProxy(t, at)
+			system, at = proxied{system, p, p.requests}, p.addr()
+			if dependency == "cassandra" {
+				system = proxied{system, p, driver.calls}
+			}
+		}
+		r := newRig(t, func(c *config) {
+			c.hooks, c.driver = guard.Hooks{BreakerChanged: w.hook}, driver.watch
+			if dependency == "genesys" {
+				c.genesys = "http://" + genesystest.Username + ":" + genesystest.Password + "@" + at
+			} else {
+				c.cassandra = at
+			}
+		})
+		eventually(t, func() bool { return r.send(request{path: "/visits/" + nobody}).StatusCode == 404 }, "the schema is there")
+		_, v := r.visited()
+		c.faulty, c.unharmed = "/visits/"+v, "/agents?state=Ready"
+		if dependency == "genesys" {
+			c.faulty, c.unharmed = c.unharmed, c.faulty
+		}
+		f := measure(t, r, system, w, c)
+		table.add(c, f)
+		f.check(t, c)
+	})
 }
 
 // A server that starts while Cassandra is down answers 502, and 200 as soon as

@@ -18,7 +18,7 @@ type identity struct {
 }
 
 func (s *server) getIdentity(w http.ResponseWriter, r *http.Request) error {
-	id, err := uuidInPath(r)
+	id, err := uuidAlone(r)
 	if err != nil {
 		return err
 	}

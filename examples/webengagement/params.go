@@ -127,7 +127,9 @@ func (p *params) text(name string, most int) string {
 }
 
 func isText(s string, most int) bool {
-	return s != "" && len(s) <= most && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+	return s != "" && len(s) <= most && utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.IsControl(r) || r == utf8.RuneError // which encoding/json makes of half a surrogate pair
+	})
 }
 
 var uuidForm = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
@@ -167,6 +169,10 @@ var idForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 // isID keeps out of Genesys' paths whatever could lead elsewhere.
 func isID(s string) bool { return idForm.MatchString(s) }
 
+// lastYear is the last that is whole in a UUID of version 1, which Cassandra makes
+// of a time to compare events with.
+const lastYear = 5235
+
 // time returns a time, or the default if it is not there. Cassandra keeps
 // milliseconds.
 func (p *params) time(name string, otherwise time.Time) time.Time {
@@ -175,11 +181,11 @@ func (p *params) time(name string, otherwise time.Time) time.Time {
 		return otherwise
 	}
 	t, err := time.Parse(time.RFC3339, s)
-	if err != nil || t.Year() < 1970 {
-		p.fail("The parameter %s is not a time such as 2006-01-02T15:04:05Z, of 1970 or later.", name)
+	if t = t.UTC(); err != nil || t.Year() < 1970 || t.Year() > lastYear {
+		p.fail("The parameter %s is not a time such as 2006-01-02T15:04:05Z, of 1970 to %d.", name, lastYear)
 		return otherwise
 	}
-	return t.UTC().Truncate(time.Millisecond)
+	return t.Truncate(time.Millisecond)
 }
 
 // number returns a JSON number as it stands, or what stands in a query.
@@ -279,11 +285,20 @@ func uuidInPath(r *http.Request) (gocql.UUID, error) {
 	return id, nil
 }
 
-// idInPath returns the {id} of a path that Genesys is asked for.
-func idInPath(r *http.Request) (string, error) {
+// uuidAlone returns the {id} of a path that has no parameters beside it.
+func uuidAlone(r *http.Request) (gocql.UUID, error) {
+	id, err := uuidInPath(r)
+	if err == nil {
+		err = queryOf(r).end()
+	}
+	return id, err
+}
+
+// idAlone returns the {id} of a path that Genesys is asked for.
+func idAlone(r *http.Request) (string, error) {
 	id := r.PathValue("id")
 	if !isID(id) {
 		return "", guard.BadRequest("The parameter id, in the path, is not an id: letters, digits, - and _, 64 at the most.")
 	}
-	return id, nil
+	return id, queryOf(r).end()
 }

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	gocql "github.com/apache/cassandra-gocql-driver/v2"
+
 	"example.com/guard"
 	"example.com/guard/genesys/genesystest"
 )
@@ -25,9 +27,10 @@ type config struct {
 	drain                time.Duration
 	limit, client        guard.Limit
 	breaker              guard.DependencyConfig
-	headerTime, bodyTime time.Duration // for a client to send its header; all
-	logger               *slog.Logger  // nil: slog.Default()
-	hooks                guard.Hooks   // of the API's guard
+	headerTime, bodyTime time.Duration              // for a client to send its header; all
+	logger               *slog.Logger               // nil: slog.Default()
+	hooks                guard.Hooks                // of the API's guard
+	driver               func(*gocql.ClusterConfig) // changes the driver's; nil: not
 }
 
 func defaults() config {
@@ -75,7 +78,7 @@ func start(c config) (*program, error) {
 	if p.standIns, err = startStandIns(&c); err != nil {
 		return nil, err
 	}
-	where := addresses{cassandra: c.cassandra, genesys: c.genesys}
+	where := addresses{cassandra: c.cassandra, genesys: c.genesys, driver: c.driver}
 	if p.standIns.cassandra != nil {
 		where.cassandra, where.protocol = p.standIns.cassandra.Addr(), 4
 	}
@@ -122,13 +125,15 @@ func (p *program) serve(addr string, h http.Handler) (*http.Server, net.Addr, er
 		logger = slog.Default()
 	}
 	s := &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: p.config.headerTime,
-		ReadTimeout:       p.config.bodyTime,
-		WriteTimeout:      30 * time.Second,
-		IdleTimeout:       time.Minute,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		Handler:                      h,
+		ReadHeaderTimeout:            p.config.headerTime,
+		ReadTimeout:                  p.config.bodyTime,
+		WriteTimeout:                 30 * time.Second,
+		IdleTimeout:                  time.Minute,
+		MaxHeaderBytes:               16 << 10,
+		DisableGeneralOptionsHandler: true, // OPTIONS * is a URI that is none, as others are
+
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
 	p.serving.Go(func() { _ = s.Serve(l) }) // it ends with ErrServerClosed
 	return s, l.Addr(), nil

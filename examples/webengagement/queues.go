@@ -26,7 +26,7 @@ func (q queueAnswer) queue() queue {
 const noQueue = "There is no such queue."
 
 func (s *server) getQueue(w http.ResponseWriter, r *http.Request) error {
-	id, err := idInPath(r)
+	id, err := idAlone(r)
 	if err != nil {
 		return err
 	}

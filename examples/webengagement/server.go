@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	gocql "github.com/apache/cassandra-gocql-driver/v2"
+
 	"example.com/guard"
 )
 
@@ -23,9 +25,10 @@ type server struct {
 
 // addresses say where the systems are that the server depends on.
 type addresses struct {
-	cassandra string // hosts, with commas between them
-	protocol  int    // version of the native protocol; 0: the newest that both know
-	genesys   string // a URL
+	cassandra string                     // hosts, with commas between them
+	protocol  int                        // version of the native protocol; 0: the newest that both know
+	driver    func(*gocql.ClusterConfig) // see config
+	genesys   string                     // a URL
 }
 
 // newServer makes the API. The systems that it depends on need not be up.
@@ -51,7 +54,7 @@ func newServer(c *config, a addresses) (*server, error) {
 	if s.genesys, err = openGenesys(g, a.genesys, c.breaker); err != nil {
 		return nil, err
 	}
-	if s.db, err = openCassandra(g, a.cassandra, a.protocol, schema, c.breaker); err != nil {
+	if s.db, err = openCassandra(g, a, schema, c.breaker); err != nil {
 		return nil, err
 	}
 	if err := s.route(); err != nil {

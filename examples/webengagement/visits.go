@@ -24,7 +24,7 @@ func (s *server) loadVisit(ctx context.Context, id gocql.UUID) (v visit, err err
 }
 
 func (s *server) getVisit(w http.ResponseWriter, r *http.Request) error {
-	id, err := uuidInPath(r)
+	id, err := uuidAlone(r)
 	if err != nil {
 		return err
 	}
