@@ -119,15 +119,15 @@ func (b *bound) wait(ctx context.Context, p Priority, who clientKey) bool {
 	}
 	rank := p.rank()
 	level := b.use.level(who)
-	most := min(b.patience(rank, now), left)
+	most := min(b.patience(rank, level, now), left)
 	if ahead := b.waiting.ahead(rank, level); b.turn(ahead) > most {
 		b.refused(rank, now)
 		b.mu.Unlock()
 		return false
 	}
-	w := &standby{rank: rank, level: level, who: who, since: now, ready: make(chan bool, 1)}
+	w := &standby{rank: rank, level: level, who: who, until: after(now, most), ready: make(chan bool, 1)}
 	b.waiting.push(w)
-	if last := b.waiting.last(); b.turn(b.waiting.n-1) > b.patience(last.rank, now) {
+	if last := b.waiting.last(); b.turn(b.waiting.n-1) > b.patience(last.rank, last.level, now) {
 		b.turnAway(last, now)
 	}
 	b.mu.Unlock()
@@ -165,8 +165,9 @@ const (
 	leastInQueue = 1 * time.Millisecond // likewise, where there is always a queue
 )
 
-// patience returns how long one may wait.
-func (b *bound) patience(rank int, now int64) time.Duration {
+// patience returns how long one may wait. That there is always a queue is none of
+// the business of who comes before others of the same rank: they will have to go.
+func (b *bound) patience(rank, level int, now int64) time.Duration {
 	most := max(leastWait, time.Duration(b.took))
 	switch {
 	case !b.config.SelfTuned:
@@ -174,7 +175,7 @@ func (b *bound) patience(rank int, now int64) time.Duration {
 	case b.config.MaxWait > 0:
 		most = min(most, b.config.MaxWait)
 	}
-	if b.waiting.standing(rank, now, time.Duration(b.took)) {
+	if b.waiting.standing(rank, now, time.Duration(b.took)) && !b.waiting.heavier(rank, level) {
 		return min(most, max(leastInQueue, most/4))
 	}
 	return most
@@ -232,8 +233,7 @@ func (b *bound) move(now int64, limit float64, why string) {
 func (b *bound) admit(now int64) {
 	for b.taken < b.places && b.waiting.n > 0 {
 		w := b.waiting.first()
-		waited := time.Duration(now - w.since)
-		if waited > b.patience(w.rank, now) {
+		if now > w.until { // its timer is late
 			b.turnAway(w, now)
 			continue
 		}

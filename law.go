@@ -100,10 +100,10 @@ func newLaw() law { return law{limit: openLimit, opening: true, young: true, eve
 // next takes a span, and returns the limit for the next one, and why.
 func (l *law) next(s span) (limit float64, why string) {
 	switch {
+	case l.trial && (s.scarce || l.elasticity(s) < allQueue): // even if fewer places were enough
+		why = l.tried(s)
 	case !s.scarce:
 		why = l.free(s)
-	case l.trial:
-		why = l.tried(s)
 	default:
 		why = l.scarce(s)
 	}
@@ -150,7 +150,7 @@ func (l *law) scarce(s span) string {
 	l.plain += 0.5 * min(s.stretch-l.plain, 0)
 	if l.armed {
 		l.armed, l.before, l.work = false, point{}, s.work
-		l.opening, l.rising = l.opening || s.stretch > 2*l.plain && s.work < 0.75*l.steady, true
+		l.opening, l.rising = l.opening || s.stretch > 2*l.plain && s.work < 0.6*l.steady, true
 	}
 	if l.opening {
 		return l.open(s)
@@ -223,11 +223,7 @@ func (l *law) open(s span) string {
 func (l *law) tried(s span) string {
 	cut := l.cut
 	l.trial, l.young = false, false
-	e := 1.0
-	if s.busy < l.from.busy {
-		e = elasticity(l.from, s)
-	}
-	was := l.plain
+	e, was := l.elasticity(s), l.plain
 	switch {
 	case e < allQueue: // it delivers as much without that queue
 		l.plain = min(l.plain, s.stretch)
@@ -253,6 +249,14 @@ func (l *law) tried(s span) string {
 	}
 	l.limit = max(least, min(1.5*l.from.limit, l.work*l.plain*headroom+0.5))
 	return movedTried
+}
+
+// elasticity is that of a trial.
+func (l *law) elasticity(s span) float64 {
+	if s.busy < l.from.busy {
+		return elasticity(l.from, s)
+	}
+	return 1 // nothing was cut
 }
 
 // elasticity tells how much of a cut of what is busy the work delivered has

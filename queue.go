@@ -9,7 +9,7 @@ import (
 type standby struct {
 	rank, level int
 	who         clientKey
-	since       int64
+	until       int64     // it waits no longer
 	ready       chan bool // is told once, whether there is a place
 	queued      bool
 	prev, next  *standby
@@ -116,6 +116,9 @@ func (q *queue) ahead(rank, level int) (n int) {
 	}
 	return n
 }
+
+// heavier reports whether somebody of the rank waits who has had more.
+func (q *queue) heavier(rank, level int) bool { return q.ranks[rank].some>>(level+1) != 0 }
 
 // left notes what is left in the queue as somebody leaves it, each of whom takes
 // so many nanoseconds.
