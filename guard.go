@@ -36,6 +36,13 @@
 // health check, has succeeded. It also bounds the calls at once and the time of
 // each. A client that hangs up never counts against a dependency.
 //
+// # Overload
+//
+// A limit is a promise about a rate, and somebody has to know it. A [Concurrency]
+// that is SelfTuned needs nothing to be known: it finds how many requests at once
+// a server is best off with, keeps a short queue by [Priority] in front of it, and
+// refuses the rest at once.
+//
 // # Health
 //
 // [Guard.Live] and [Guard.Ready] answer probes, [Guard.Shutdown] drains. What

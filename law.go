@@ -24,6 +24,8 @@ import "math"
 //	          them. If as much is delivered, requests had queued: the time is
 //	          corrected, and the next trial goes deeper. If less is delivered,
 //	          the places were in use.
+//	starved   There are places, but requests wait for a processor before they get
+//	          here: the limit follows the work, and nothing else is concluded.
 //	opening   At the start, and when less is delivered though nobody has taken
 //	          places away: then it is not known whether the server can do less, or
 //	          takes longer. The places are doubled for as long as that delivers
@@ -66,7 +68,9 @@ type span struct {
 	busy    float64 // places, on average
 	stretch float64 // how long a request took, as a multiple of what was expected
 	seconds float64
-	scarce  bool // there was no place free for most of the time
+	scarce  bool    // there was no place free for most of the time
+	starved bool    // there was, but requests waited for a processor before they got to the guard
+	least   float64 // places that keep the processors busy, if they have been scarce lately; or 0
 }
 
 const (
@@ -85,14 +89,15 @@ const (
 
 // The reasons of a move, as logs and snapshots tell them.
 const (
-	movedFree   = "load below the limit"
-	movedFollow = "follows the work delivered"
-	movedTrial  = "trial with fewer places"
-	movedTried  = "end of a trial"
-	movedUndone = "fewer places delivered less"
-	movedByHand = "tuned"
-	movedOpen   = "may more places deliver more"
-	movedOpened = "more places delivered no more"
+	movedFree    = "load below the limit"
+	movedFollow  = "follows the work delivered"
+	movedTrial   = "trial with fewer places"
+	movedTried   = "end of a trial"
+	movedStarved = "requests wait for a processor"
+	movedUndone  = "fewer places delivered less"
+	movedByHand  = "tuned"
+	movedOpen    = "may more places deliver more"
+	movedOpened  = "more places delivered no more"
 )
 
 func newLaw() law { return law{limit: openLimit, opening: true, young: true, every: 2, cut: trialCut} }
@@ -100,6 +105,8 @@ func newLaw() law { return law{limit: openLimit, opening: true, young: true, eve
 // next takes a span, and returns the limit for the next one, and why.
 func (l *law) next(s span) (limit float64, why string) {
 	switch {
+	case s.starved:
+		why = l.starved(s)
 	case l.trial && (s.scarce || l.elasticity(s) < allQueue): // even if fewer places were enough
 		why = l.tried(s)
 	case !s.scarce:
@@ -107,6 +114,7 @@ func (l *law) next(s span) (limit float64, why string) {
 	default:
 		why = l.scarce(s)
 	}
+	l.limit = max(l.limit, s.least)
 	if l.trial {
 		return min(math.Round(l.limit*l.cut), math.Round(l.limit)-1), why
 	}
@@ -141,6 +149,30 @@ func (l *law) free(s span) string {
 	return movedFree
 }
 
+// starved follows the work, too. It was not for want of places that no more of
+// them were taken: how many were, tells nothing, and more would not help.
+func (l *law) starved(s span) string {
+	l.trial, l.low = false, 0
+	if l.plain == 0 {
+		l.plain = s.stretch
+	}
+	l.plain += 0.5 * min(s.stretch-l.plain, 0)
+	l.byProcessors(s)
+	l.work += 0.4 * (s.work - l.work)
+	l.steady = l.work
+	l.limit = max(1, l.limit/2, min(2*l.limit+1, l.work*l.plain*headroom+0.5))
+	return movedStarved
+}
+
+// byProcessors notes that it is the processors that bound the work, which no other
+// number of places could change.
+func (l *law) byProcessors(s span) {
+	if l.work == 0 {
+		l.work = s.work
+	}
+	l.armed, l.rising, l.opening, l.young, l.high = false, false, false, false, point{}
+}
+
 // scarce follows the work, looks at what became of the last cut, and begins a
 // trial when it is time.
 func (l *law) scarce(s span) string {
@@ -148,6 +180,9 @@ func (l *law) scarce(s span) string {
 		l.plain = s.stretch
 	}
 	l.plain += 0.5 * min(s.stretch-l.plain, 0)
+	if s.least > 0 {
+		l.byProcessors(s)
+	}
 	if l.armed {
 		l.armed, l.before, l.work = false, point{}, s.work
 		l.opening, l.rising = l.opening || s.stretch > 2*l.plain && s.work < 0.6*l.steady, true
@@ -175,7 +210,7 @@ func (l *law) scarce(s span) string {
 	}
 	l.spans++
 	l.scarceFor += s.seconds
-	if l.spans >= l.every && (l.every < trialRest || l.scarceFor > trialWait) && l.limit >= 1.5 {
+	if l.spans >= l.every && (l.every < trialRest || l.scarceFor > trialWait) && l.limit >= 1.5 && l.limit*l.cut >= s.least {
 		l.trial, l.from = true, point{l.limit, s.busy, l.work}
 		return movedTrial
 	}
@@ -184,7 +219,7 @@ func (l *law) scarce(s span) string {
 		if l.low++; l.low < 2 { // half of the span may have been before a change
 			return ""
 		}
-		if s.work < 0.7*l.steady { // and nobody has taken places away
+		if s.work < 0.7*l.steady && s.least == 0 { // and nobody has taken places away
 			l.opening, l.before = true, point{}
 			return l.open(s)
 		}
@@ -225,10 +260,13 @@ func (l *law) tried(s span) string {
 	l.trial, l.young = false, false
 	e, was := l.elasticity(s), l.plain
 	switch {
+	case s.busy > 0.9*l.from.busy: // it was no trial
+		l.plain = min(l.plain, s.stretch)
 	case e < allQueue: // it delivers as much without that queue
 		l.plain = min(l.plain, s.stretch)
 	case s.stretch < l.plain:
 		l.plain += 0.7 * (s.stretch - l.plain)
+	case s.least > 0: // it has waited for a processor, too
 	default: // with fewer places, and still more: the service itself, or what was left of a queue?
 		l.plain += min(e, 1) * (s.stretch - l.plain)
 	}

@@ -2,6 +2,7 @@ package guard
 
 import (
 	"math"
+	"runtime"
 	"runtime/metrics"
 	"time"
 )
@@ -11,10 +12,11 @@ import (
 // that is a millisecond or a minute; what a change of the limit has not reached
 // yet is left out.
 type measure struct {
-	load    workload
-	delay   *schedulerDelay // nil: it is no sign
-	stretch float64         // of the last span
-	usual   float64         // what a request of it was expected to take
+	load      workload
+	delay     *schedulerDelay // nil: it is no sign
+	stretch   float64         // of the last span
+	delayedAt int64           // when requests last waited for a processor
+	usual     float64         // what a request of it was expected to take
 
 	brief    bool // spans are half as long
 	skip     int  // how many are still to be left out
@@ -32,6 +34,10 @@ const (
 	leastSamples = 32
 	fewSamples   = 12 // if it takes as many of their times to get them
 	idleShare    = 0.25
+	// A wait for a processor of twice what a request takes is one to act on, but for
+	// these: less is no harm, and more is, however long requests take.
+	leastDelay = 10 * time.Millisecond
+	mostDelay  = 50 * time.Millisecond
 )
 
 // advance sums up the time since it was called last, before something changes.
@@ -81,14 +87,17 @@ func (m *measure) span(now int64, plain float64) (s span, ok bool) {
 		work: m.expected / d, busy: m.busy / nano / d, stretch: m.seconds / m.expected, seconds: d,
 		scarce: m.idle/nano < idleShare*d,
 	}
-	if m.delay != nil && !s.scarce {
-		// The queue is in front of the guard, and the server does not look full: the
-		// requests wait for a processor before they reach it.
-		usual := plain * m.expected / float64(m.n) * nano
-		s.scarce = m.delay.p90(now) > max(10*time.Millisecond, time.Duration(2*usual))
+	if m.delay != nil {
+		usual := time.Duration(plain * m.expected / float64(m.n) * nano)
+		if m.delay.p90(now) > min(max(leastDelay, 2*usual), mostDelay) {
+			m.delayedAt, s.starved = now, !s.scarce
+		}
+		if m.delayedAt > 0 && now-m.delayedAt < int64(time.Second) {
+			s.least = headroom*float64(runtime.GOMAXPROCS(0)) + 0.5 // they are the workers then
+		}
 	}
 	m.stretch, m.usual = s.stretch, m.expected/float64(m.n)
-	m.load.close(s.stretch, !s.scarce)
+	m.load.close(s.stretch, !s.scarce && !s.starved)
 	return s, true
 }
 
