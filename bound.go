@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"errors"
 	"math"
 	"sync"
 	"time"
@@ -45,7 +46,7 @@ type bound struct {
 // overload that begins or is over. cpu: the scheduler's delay is a sign of it,
 // unless time is that of a synctest bubble, in which it has no monotonic part.
 func newBound(start time.Time, cpu bool, tell func(OverloadEvent)) *bound {
-	b := &bound{start: start, tell: tell, law: newLaw()}
+	b := &bound{start: start, tell: tell, law: newLaw(), places: unbounded}
 	b.measure.stretch = 1
 	if cpu && start != start.Round(0) {
 		b.measure.delay = new(schedulerDelay)
@@ -53,9 +54,14 @@ func newBound(start time.Time, cpu bool, tell func(OverloadEvent)) *bound {
 	return b
 }
 
+// unbounded is how many places there are where there is no bound: who was about to
+// ask for one when Tune took it away, or has not put it there yet, gets it.
+const unbounded = math.MaxInt32
+
 func (b *bound) now() int64 { return int64(time.Since(b.start)) }
 
-// configure puts c into effect.
+// configure puts c into effect. Who waits already keeps his place, and for as long
+// as he could.
 func (b *bound) configure(c Concurrency) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -66,16 +72,21 @@ func (b *bound) configure(c Concurrency) {
 		return
 	}
 	b.config = c
-	if !c.SelfTuned {
+	switch {
+	case c.SelfTuned:
+		if !was.SelfTuned {
+			b.law, b.measure.brief = newLaw(), true
+			b.places = b.taken // no more than these have to end before it is known what the new limit does
+		}
+		b.move(now, b.law.limit, movedByHand)
+	case c.Max > 0:
 		b.places = c.Max
-		b.admit(now)
-		return
+	default:
+		b.places = unbounded
 	}
-	if !was.SelfTuned {
-		b.law, b.measure.brief = newLaw(), true
+	for b.taken < b.places && b.waiting.n > 0 {
+		b.hand(b.waiting.first(), now)
 	}
-	b.move(now, b.law.limit, movedByHand)
-	b.admit(now)
 }
 
 // enter takes a place, if there is one that nobody waits for.
@@ -97,7 +108,7 @@ func (b *bound) free(now int64) bool {
 	return true
 }
 
-// turnDown counts a refusal that shadow mode does not mean. Nobody waits then.
+// turnDown counts a refusal: one that shadow mode does not mean, or whose time is up.
 func (b *bound) turnDown(p Priority) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -107,7 +118,10 @@ func (b *bound) turnDown(p Priority) {
 // wait takes a place, for which it may wait. It reports false if there is none in
 // time: the context is that of who asks, and nobody waits beyond its end.
 func (b *bound) wait(ctx context.Context, p Priority, who clientKey) bool {
-	left := time.Duration(math.MaxInt64)
+	left, gone := time.Duration(math.MaxInt64), ctx.Done() // user code, as it may be: not from the queue
+	if canceled(ctx) {
+		return false
+	}
 	if deadline, ok := ctx.Deadline(); ok {
 		left = time.Until(deadline)
 	}
@@ -118,9 +132,9 @@ func (b *bound) wait(ctx context.Context, p Priority, who clientKey) bool {
 		return true
 	}
 	rank := p.rank()
-	level := b.use.level(who)
-	most := min(b.patience(rank, level, now), left)
-	if ahead := b.waiting.ahead(rank, level); b.turn(ahead) > most {
+	level := b.use.level(who, now)
+	most := b.patience(rank, level, now)
+	if ahead := b.waiting.ahead(rank, level); b.turn(ahead) > min(most, left) {
 		b.refused(rank, now)
 		b.mu.Unlock()
 		return false
@@ -138,15 +152,23 @@ func (b *bound) wait(ctx context.Context, p Priority, who clientKey) bool {
 	case ok := <-w.ready:
 		return ok
 	case <-timer.C:
-	case <-ctx.Done():
+	case <-gone:
 	}
 	b.mu.Lock()
-	if w.queued {
-		b.turnAway(w, b.now())
+	tooLate := w.queued // else a place may have been faster
+	if tooLate {
+		b.waiting.remove(w)
+		w.ready <- false
 	}
 	b.mu.Unlock()
-	return <-w.ready // a place may have been faster
+	if tooLate && !canceled(ctx) { // whom nobody has refused
+		b.turnDown(p)
+	}
+	return <-w.ready
 }
+
+// canceled reports whether who asks has gone, and not only run out of time.
+func canceled(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Canceled) }
 
 // turn estimates how long it takes until it is the turn of who has so many ahead.
 // As long as nothing has come back yet, it is theirs who are not too many.
@@ -186,7 +208,9 @@ func (b *bound) leave(now, since int64, k kind) {
 	b.mu.Lock()
 	b.measure.advance(now, b)
 	b.taken--
-	if took := float64(now - since); k.end != endedOddly && took >= 0 {
+	took := float64(now - since)
+	now = max(now, b.measure.at) // another has read the clock later, and was faster
+	if k.end != endedOddly && took >= 0 {
 		if b.took == 0 {
 			b.took = took
 		}
@@ -220,7 +244,7 @@ func (b *bound) move(now int64, limit float64, why string) {
 	least := max(1, b.config.Floor)
 	b.law.limit = min(max(b.law.limit, float64(least)), float64(most))
 	was := b.places
-	b.places = min(max(int(math.Round(limit)), least), most)
+	b.places = int(min(max(math.Round(limit), float64(least)), float64(most))) // no int before it is within bounds
 	if b.places != was {
 		b.moved = LimitMove{At: b.start.Add(time.Duration(now)), From: was, To: b.places, Reason: why}
 		b.measure.restart(now, b.places, was) // what runs under the old limit is to end first
@@ -237,12 +261,17 @@ func (b *bound) admit(now int64) {
 			b.turnAway(w, now)
 			continue
 		}
-		b.waiting.remove(w)
-		b.waiting.left(b.took / float64(b.places))
-		b.taken++
-		b.use.add(w.who, now)
-		w.ready <- true
+		b.hand(w, now)
 	}
+}
+
+// hand gives a place to one who waits.
+func (b *bound) hand(w *standby, now int64) {
+	b.waiting.remove(w)
+	b.waiting.left(b.took / float64(b.places))
+	b.taken++
+	b.use.add(w.who, now)
+	w.ready <- true
 }
 
 // turnAway refuses one who waits.

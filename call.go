@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -45,6 +46,9 @@ func (c *call) begin(ctx context.Context, d *Dependency) error {
 	if refused == nil {
 		return nil
 	}
+	if refused.kind == nil { // it was cancelled while it waited, which is no refusal
+		return refused
+	}
 	d.refused(ctx, refused)
 	if !d.guard.tuned.Load().config.Shadow {
 		return refused
@@ -71,6 +75,15 @@ func (c *call) timed(ctx context.Context) bool {
 // there are as many as may be.
 func (c *call) admit(ctx context.Context) *DependencyError {
 	d := c.d
+	in, told := false, false
+	defer func() { // a hook may end the goroutine
+		switch {
+		case !in:
+			c.stand(d.now(), endedOddly) // if it has waited for a place
+		case !told:
+			c.end(ctx, OutcomeIgnored, nil)
+		}
+	}()
 	if refused := d.plainly(c.phase); refused != nil {
 		return refused
 	}
@@ -89,12 +102,7 @@ func (c *call) admit(ctx context.Context) *DependencyError {
 		c.probe = c.phase.send(after(c.start, c.t.ProbeTimeout), false)
 	}
 	d.mu.Unlock()
-	told := false
-	defer func() { // a hook may end the goroutine
-		if !told && refused == nil {
-			c.end(ctx, OutcomeIgnored, nil)
-		}
-	}()
+	in = refused == nil
 	d.tell()
 	told = true
 	return refused
@@ -115,13 +123,17 @@ func (c *call) queue(ctx context.Context) *DependencyError {
 	}
 	if !d.bound.wait(ctx, priorityOf(ctx), clientKey{}) {
 		if err := ctx.Err(); err != nil {
-			return &DependencyError{dependency: d, outcome: OutcomeIgnored, err: err, until: unknown}
+			e := &DependencyError{dependency: d, outcome: OutcomeIgnored, err: err, until: unknown}
+			if !errors.Is(err, context.Canceled) { // the time it had has gone by in our queue
+				e.kind = ErrSaturated
+			}
+			return e
 		}
 		return d.full
 	}
 	now = d.now()
 	if d.phase.Load() != c.phase || d.pause.Load() != nil {
-		d.bound.leave(now, now, kind{end: endedOddly})
+		c.seat = seatAt(now) // it has waited for it, and is not to wait again
 		c.phase = d.phase.Load()
 		return c.admit(ctx)
 	}
@@ -148,6 +160,10 @@ func (c *call) stand(now int64, end ending) {
 
 // room takes a place for a call that does not wait.
 func (c *call) room() bool {
+	if c.seat != noSeat {
+		c.sit(c.start)
+		return true
+	}
 	if !c.t.Concurrency.queued() {
 		return c.d.calls.enter(c.t.Concurrency.Max)
 	}
@@ -285,7 +301,11 @@ func (c *call) end(ctx context.Context, o Outcome, err error) {
 		d.calls.begun.Add(1) // once more, as it is about to be gone once more
 	}
 	d.calls.ended[o].Add(1)
-	c.stand(now, endings[o])
+	if err == errPanicked { //nolint:errorlint // nobody can wrap it
+		c.stand(now, endedOddly)
+	} else {
+		c.stand(now, endings[o])
+	}
 	if slow {
 		d.calls.slow.Add(1)
 	}

@@ -60,9 +60,10 @@ func (c *calls) inside() int64 {
 // refused counts a refusal, and tells of it.
 func (d *Dependency) refused(ctx context.Context, e *DependencyError) {
 	counter := &d.calls.open
-	if e == d.full {
+	switch e.kind {
+	case ErrSaturated: //nolint:errorlint // it is never wrapped
 		counter = &d.calls.saturated
-	} else if e.kind == ErrThrottled { //nolint:errorlint // it is never wrapped
+	case ErrThrottled:
 		counter = &d.calls.throttled
 	}
 	counter.Add(1)

@@ -24,10 +24,10 @@ type Concurrency struct {
 	// ceiling. They are an escape hatch: the law is better off without.
 	Floor, Ceiling int
 	// MaxWait is how long one waits for a place at the most, in a queue that is
-	// ordered by [Priority]; a quarter of it (5 ms at the least) while there is
+	// ordered by [Priority]; a quarter of it (1 ms at the least) while there is
 	// always a queue. Who would wait longer, or beyond the deadline of its context,
 	// is refused at once. 0 means that with Max nobody waits, and with SelfTuned
-	// as long as a request takes, or 20 ms if that is longer.
+	// as long as a request takes, or 5 ms if that is longer.
 	MaxWait time.Duration
 }
 

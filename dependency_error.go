@@ -112,10 +112,10 @@ func (e *DependencyError) RetryAfter() time.Duration {
 // refusal returns what a request is refused for, if the call was not even made.
 func (e *DependencyError) refusal() refusal {
 	switch {
+	case errors.Is(e.kind, ErrSaturated): // also if its time went by as it waited
+		return refusedSaturated
 	case e.err != nil:
 		return notRefused
-	case errors.Is(e.kind, ErrSaturated):
-		return refusedSaturated
 	}
 	return refusedDependency
 }

@@ -11,10 +11,12 @@ import (
 
 // logger writes the guard's lines. Their keys are stable: method, path, status,
 // request_id and error for a request; panic and stack; route or dependency, limit,
-// burst, clients, concurrency, timeout and min_calls, failure_rate, slow_call,
+// burst, clients, concurrency or self_tuned, floor and ceiling, max_wait, timeout and min_calls, failure_rate, slow_call,
 // slow_rate, open_for, probes and required for tuning; limited, client,
 // overloaded, draining, dependency, saturated and shadow for refusals; dependency, from,
-// to, reason, open_for, calls, failed, slow and error for a breaker.
+// to, reason, open_for, calls, failed, slow and error for a breaker; route or
+// dependency, limit, in_flight, waiting, no_queue, last_move, lasted and refused for
+// an overload.
 type logger struct {
 	to      *slog.Logger // nil: slog.Default()
 	refusal [refusals]atomic.Int64
@@ -72,7 +74,8 @@ func (l *logger) tuned(route string, limit Limit, clients []ClientLimit, c Concu
 	if route != "" {
 		attrs = append(attrs, slog.String("route", route))
 	}
-	attrs = append(attrs, slog.Float64("limit", float64(limit.Rate)), slog.Int("burst", limit.Burst), slog.Int("concurrency", c.Max))
+	attrs = append(attrs, slog.Float64("limit", float64(limit.Rate)), slog.Int("burst", limit.Burst))
+	attrs = append(attrs, places(c)...)
 	var each []any
 	for i, c := range clients {
 		each = append(each, slog.Group(c.name(i), slog.Float64("limit", float64(c.Limit.Rate)), slog.Int("burst", c.Limit.Burst)))
@@ -83,11 +86,22 @@ func (l *logger) tuned(route string, limit Limit, clients []ClientLimit, c Concu
 
 func (l *logger) tunedDependency(name string, t *tunedDependency) {
 	l.write(context.Background(), slog.LevelInfo, "guard: tuned",
-		slog.String("dependency", name),
-		slog.Duration("timeout", t.Timeout), slog.Int("concurrency", t.Concurrency.Max),
-		slog.Int("min_calls", t.MinCalls), slog.Float64("failure_rate", t.FailureRate),
-		slog.Duration("slow_call", t.SlowCall), slog.Float64("slow_rate", t.SlowRate),
-		slog.Duration("open_for", t.OpenFor), slog.Int("probes", t.Probes), slog.Bool("required", t.Required))
+		append(places(t.Concurrency), slog.String("dependency", name), slog.Duration("timeout", t.Timeout),
+			slog.Int("min_calls", t.MinCalls), slog.Float64("failure_rate", t.FailureRate),
+			slog.Duration("slow_call", t.SlowCall), slog.Float64("slow_rate", t.SlowRate),
+			slog.Duration("open_for", t.OpenFor), slog.Int("probes", t.Probes), slog.Bool("required", t.Required))...)
+}
+
+// places tells of a bound on what goes on at once.
+func places(c Concurrency) []slog.Attr {
+	attrs := []slog.Attr{slog.Int("concurrency", c.Max)}
+	if c.SelfTuned {
+		attrs = []slog.Attr{slog.Bool("self_tuned", true), slog.Int("floor", c.Floor), slog.Int("ceiling", c.Ceiling)}
+	}
+	if c.MaxWait > 0 {
+		attrs = append(attrs, slog.Duration("max_wait", c.MaxWait))
+	}
+	return attrs
 }
 
 // overload writes that a bound has begun to refuse, or that it is over.

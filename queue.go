@@ -166,21 +166,32 @@ func (u *usage) of(who clientKey) (a, b *uint32) {
 	return &u.cells[0][h>>54], &u.cells[1][g>>54]
 }
 
-func (u *usage) level(who clientKey) int {
+func (u *usage) level(who clientKey, now int64) int {
+	if who == (clientKey{}) {
+		return 0 // nobody: first come, first served
+	}
+	u.age(now)
 	a, b := u.of(who)
 	return min(bits.Len32(min(*a, *b)), levels-1)
 }
 
 func (u *usage) add(who clientKey, now int64) {
-	if now-u.halved >= int64(time.Second) {
-		u.halved = now
-		for i := range u.cells {
-			for j := range u.cells[i] {
-				u.cells[i][j] /= 2
-			}
-		}
-	}
+	u.age(now)
 	a, b := u.of(who)
 	*a++
 	*b++
+}
+
+// age halves what there is for each second that has gone by.
+func (u *usage) age(now int64) {
+	seconds := (now - u.halved) / int64(time.Second)
+	if seconds < 1 {
+		return
+	}
+	u.halved += seconds * int64(time.Second)
+	for i := range u.cells {
+		for j := range u.cells[i] {
+			u.cells[i][j] >>= seconds
+		}
+	}
 }

@@ -199,9 +199,11 @@ func (rec *recorder) FlushError() error {
 	}
 	first := rec.status == 0
 	rec.begin()
-	rec.stream()
 	err := http.NewResponseController(rec.ResponseWriter).Flush()
-	if first && errors.Is(err, http.ErrNotSupported) {
+	switch {
+	case !errors.Is(err, http.ErrNotSupported):
+		rec.stream()
+	case first:
 		rec.status = 0
 	}
 	return err

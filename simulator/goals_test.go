@@ -75,5 +75,5 @@ func TestGoalPriorities(t *testing.T) {
 	c := &r.ByKind[kindCritical]
 	assert.GreaterOrEqual(t, c.Share(InTime), 98.0)
 	heavy := Run(t, brief(heavyClient(shapeA, 3)), selfTuned()[0])
-	assert.GreaterOrEqual(t, heavy.ByKind[kindMany].Share(InTime), 95.0, "who asks for 0.6 of the capacity beside one who asks for 2.4 of it")
+	assert.GreaterOrEqual(t, heavy.ByKind[kindMany].Share(InTime), 90.0, "who asks for 0.6 of the capacity beside one who asks for 2.4 of it")
 }
