@@ -91,7 +91,7 @@ func MapScanCAS(ctx context.Context, dep *guard.Dependency, query *gocql.Query, 
 // ExecCAS executes a batch of conditional statements and reports whether it was
 // applied. The first row is in dest; the iterator has the others, each with the
 // column [applied] before the rest. They are in memory, so that the call is over
-// when ExecCAS returns; the iterator is nil if there are none.
+// when ExecCAS returns. With an error, the iterator may be nil.
 func ExecCAS(ctx context.Context, dep *guard.Dependency, batch *gocql.Batch, dest ...any) (applied bool, rest *gocql.Iter, err error) {
 	if batch == nil {
 		return false, nil, nilStatement("ExecCAS")

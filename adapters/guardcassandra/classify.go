@@ -16,7 +16,9 @@ import (
 // in the package comment. It is for [guard.DependencyConfig.Classify], where
 // there is no [Session], whose [Session.Classify] also knows that it is closing.
 //
-// Errors are recognised however they are wrapped. What is unknown failed, with
+// Errors are recognised however they are wrapped, and where several are joined, a
+// failure of the driver or an answer of Cassandra outdoes a mistake of the
+// application, and that outdoes an ErrNotFound. What is unknown failed, with
 // two exceptions: the guard's own errors and the application's answers, such as
 // guard.NotFound, are left to the guard's rules. Of the ends of contexts, the
 // guard judges itself those that it can see; here, a cancellation is ignored and
@@ -31,18 +33,20 @@ func Classify(err error) (o guard.Outcome) {
 	}()
 	var answer gocql.RequestError
 	switch {
-	case err == nil, errors.Is(err, gocql.ErrNotFound):
+	case err == nil:
 		return guard.OutcomeSucceeded
 	case ofGuard(err):
 		return guard.OutcomeDefault
 	case errors.Is(err, context.Canceled):
 		return guard.OutcomeIgnored
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), ofSilence(err):
 		return guard.OutcomeFailed
 	case errors.As(err, &answer):
 		return classifyAnswer(err, answer.Code())
 	case ofCaller(err):
 		return guard.OutcomeIgnored
+	case errors.Is(err, gocql.ErrNotFound):
+		return guard.OutcomeSucceeded
 	}
 	return guard.OutcomeFailed
 }
@@ -57,6 +61,24 @@ func ofGuard(err error) bool {
 		return true
 	}
 	return errors.As(err, &own) && own.Status < http.StatusInternalServerError
+}
+
+// ofSilence reports whether the driver says that nobody answers. Those errors
+// that it has no values for are unknown, and count as failures like them; but not
+// where they are joined with another.
+func ofSilence(err error) bool {
+	for _, sentinel := range []error{
+		gocql.ErrNoConnections,
+		gocql.ErrNoConnectionsStarted,
+		gocql.ErrTimeoutNoResponse,
+		gocql.ErrConnectionClosed,
+		gocql.ErrNoStreams,
+	} {
+		if errors.Is(err, sentinel) {
+			return true
+		}
+	}
+	return false
 }
 
 // classifyAnswer judges an error that Cassandra answered with. The codes are all
@@ -106,6 +128,7 @@ func ofQuery(reasons gocql.ErrorMap) bool {
 func ofCaller(err error) bool {
 	for _, sentinel := range []error{
 		errAbandoned,
+		errIterClosed,
 		gocql.ErrSessionClosed,
 		gocql.ErrFrameTooBig,
 		gocql.ErrUseStmt,
@@ -128,13 +151,16 @@ func ofCaller(err error) bool {
 }
 
 // misuses are the driver's words for mistakes for which it has neither a type
-// nor a value. A test provokes each of them.
+// nor a value. The last two are for text given for a uuid or a duration that is
+// none: it may come from anybody, and so must not count. A test provokes each.
 var misuses = regexp.MustCompile(`^(?:` +
 	`gocql: (?:batch statement \d+ )?expected \d+ values send got \d+` +
 	`|gocql: not enough columns to scan into: have \d+ want \d+` +
 	`|gocql: number of values does not match the number of bind columns` +
 	`|gocql: named query values are not supported in batches, please see https://issues\.apache\.org/jira/browse/CASSANDRA-10246` +
 	`|gocql: Scan called without calling Next` +
+	`|invalid UUID ".*"` +
+	`|time: (?:invalid duration|missing unit in duration|unknown unit ".*" in duration) ".*"` +
 	`)$`)
 
 // misused reports whether err, or one that it wraps, is one of the misuses. Only

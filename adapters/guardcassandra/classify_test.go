@@ -160,6 +160,34 @@ func TestClassify(t *testing.T) {
 	}
 }
 
+// The order of joined errors does not matter, but what they are.
+func TestClassifyJoined(t *testing.T) {
+	mistake, answerOurs, answerTheirs := gocql.MarshalError("no number"), answer{gocql.ErrCodeSyntax}, answer{gocql.ErrCodeOverloaded}
+	for _, c := range []struct {
+		a, b error
+		want guard.Outcome
+	}{
+		{gocql.ErrNotFound, gocql.ErrNotFound, succeeded},
+		{gocql.ErrNotFound, gocql.ErrNoConnections, failed},
+		{gocql.ErrNotFound, gocql.ErrTimeoutNoResponse, failed},
+		{gocql.ErrNotFound, gocql.ErrConnectionClosed, failed},
+		{gocql.ErrNotFound, answerTheirs, failed},
+		{gocql.ErrNotFound, answerOurs, answered},
+		{gocql.ErrNotFound, mistake, ignored},
+		{mistake, io.ErrUnexpectedEOF, ignored}, // of what it wraps, say
+		{mistake, gocql.ErrNoConnections, failed},
+		{mistake, answerTheirs, failed},
+		{gocql.ErrSessionClosed, gocql.ErrNoStreams, failed},
+		{answerOurs, gocql.ErrNoConnections, failed},
+		{answerOurs, context.DeadlineExceeded, failed},
+		{guard.NotFound("There is no such visit."), gocql.ErrNotFound, guard.OutcomeDefault},
+	} {
+		for _, err := range []error{errors.Join(c.a, c.b), errors.Join(c.b, c.a), fmt.Errorf("visits: %w, %w", c.a, c.b)} {
+			require.Equal(t, c.want, guardcassandra.Classify(err), "%v", err)
+		}
+	}
+}
+
 // Texts count only where the driver has nothing else, and only whole.
 func TestClassifyReadsWholeTexts(t *testing.T) {
 	for _, text := range []string{

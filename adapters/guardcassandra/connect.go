@@ -84,6 +84,9 @@ func (s *Session) create(a *attempt) (*gocql.Session, error) {
 		}
 		cluster.Dialer = d
 	}
+	if listener := cluster.Metadata.SessionReadyListener; listener != nil {
+		cluster.Metadata.SessionReadyListener = readyListener{a, listener}
+	}
 	return cluster.CreateSession()
 }
 
@@ -97,6 +100,7 @@ func (s *Session) tried(a *attempt) {
 	case s.closing.Load():
 		unwanted, a.session, a.err = a.session, nil, gocql.ErrSessionClosed
 	case a.err != nil:
+		unwanted, a.session = a.session, nil // of a listener that panicked
 		s.failed = a.err
 		s.backoff = min(max(2*s.backoff, s.options.Backoff), s.options.MaxBackoff)
 		s.next = time.Now().Add(s.backoff)
@@ -111,11 +115,30 @@ func (s *Session) tried(a *attempt) {
 	}
 }
 
-var errConnectAborted = errors.New("guardcassandra: the session was closed while it connected")
+// A readyListener takes note of a session that is there, in case that the
+// listener of the user panics: nobody else would close it.
+type readyListener struct {
+	attempt  *attempt
+	listener gocql.SessionReadyListener
+}
+
+// OnSessionReady implements [gocql.SessionReadyListener].
+func (r readyListener) OnSessionReady(s *gocql.Session) {
+	r.attempt.session = s
+	r.listener.OnSessionReady(s)
+}
+
+var (
+	errConnectAborted = errors.New("guardcassandra: the session was closed while it connected")
+	errNothingDialed  = errors.New("guardcassandra: the dialer returned neither a connection nor an error")
+)
 
 // hold keeps a connection, so that it can be closed under the driver, which
 // otherwise waits for a node that hangs.
 func (a *attempt) hold(c net.Conn) error {
+	if c == nil {
+		return errNothingDialed // with which the driver panics
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.aborted {
@@ -147,7 +170,8 @@ func (a *attempt) abort() {
 }
 
 // A dialer dials for the driver until the session is closed: the driver's own
-// contexts end too late for that.
+// contexts end too late for that. A dialer of the user that panics has failed to
+// dial: the driver calls it in goroutines that nobody else can recover.
 type dialer struct {
 	attempt   *attempt
 	gone      context.Context //nolint:containedctx // the session's end, as a context
@@ -156,7 +180,8 @@ type dialer struct {
 }
 
 // DialContext implements [gocql.Dialer].
-func (d dialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+func (d dialer) DialContext(ctx context.Context, network, addr string) (_ net.Conn, err error) {
+	defer recovered(&err)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(d.gone, cancel)()
@@ -170,16 +195,27 @@ func (d dialer) DialContext(ctx context.Context, network, addr string) (net.Conn
 	return conn, nil
 }
 
+// recovered makes an error of a panic.
+func recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("guardcassandra: the dialer panicked: %v", p)
+	}
+}
+
 type hostDialer struct{ dialer }
 
 // DialHost implements [gocql.HostDialer].
-func (d hostDialer) DialHost(ctx context.Context, host *gocql.HostInfo) (*gocql.DialedHost, error) {
+func (d hostDialer) DialHost(ctx context.Context, host *gocql.HostInfo) (_ *gocql.DialedHost, err error) {
+	defer recovered(&err)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(d.gone, cancel)()
 	dialed, err := d.hosts.DialHost(ctx, host)
-	if err != nil || dialed == nil || dialed.Conn == nil {
-		return dialed, err
+	if err != nil {
+		return nil, err
+	}
+	if dialed == nil {
+		return nil, errNothingDialed
 	}
 	if err := d.attempt.hold(dialed.Conn); err != nil {
 		return nil, err

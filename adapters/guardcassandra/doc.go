@@ -92,19 +92,26 @@
 //	ErrProtocol, frames cut short        failed     garbage came
 //	"unable to create session: …"        failed     connecting failed
 //	MarshalError, UnmarshalError, wrong  ignored    the application's mistake
-//	  numbers of values and columns
+//	  numbers of values and columns,
+//	  text that is no UUID or duration
 //	ErrUseStmt, ErrTooManyStmts,         ignored    likewise
 //	  ErrNoHosts, ErrNoKeyspace,
 //	  ErrKeyspaceDoesNotExist,
 //	  ErrNoMetadata, ErrFrameTooBig,
 //	  ErrUnknownRetryType
 //	ErrSessionClosed                     ignored    we are shutting down; answered, by
-//	                                                Session.Classify, if it was replaced
+//	                                                Session.Classify, if it was replaced,
+//	                                                or closed by another than us
 //	what would have failed, while a      ignored    likewise; by Session.Classify
 //	  Session closes
 //	context.Canceled                     ignored    the client has left
 //	context.DeadlineExceeded             failed     the guard knows better whose it was
 //	all else                             failed
+//
+// All else includes the errors of MarshalCQL, UnmarshalCQL and their like for
+// UDTs, which the driver hands on as they are: have them return or wrap a
+// [gocql.MarshalError] or [gocql.UnmarshalError], or what clients send counts
+// against Cassandra.
 //
 // # Settings of the driver
 //
@@ -134,8 +141,8 @@
 // are back.
 //
 // ReconnectInterval is when nodes that are down are tried again, but for the
-// first one found, which takes about 1 s, or less with a Check. The default of 60 s leaves the others
-// without requests, and so without probes, for a minute.
+// first one found, which takes about 1 s, or less with a Check. The default of
+// 60 s leaves the others without requests, and so without probes, for a minute.
 //
 // ReconnectionPolicy: the driver sleeps for an interval after each failed try,
 // even the last. With 0 tries it goes on with a nil connection, and panics.
@@ -164,8 +171,10 @@
 //
 // Nothing here starts any, but for the one of a [Session] that connects, and what
 // the driver and the Check of a dependency do. (The driver's v2.1.2 may leave one
-// behind for good when an attempt fails right after its first connection.) All
-// functions are safe for concurrent use; an [Iter] is not, like that of the driver.
+// behind for good when an attempt fails right after its first connection.) The
+// driver's goroutines call code of the user, too: where a Dialer or HostDialer
+// panics, it has failed to dial, but a panic of an Authenticator, a policy or an
+// observer may end the process. All functions are safe for concurrent use; an [Iter] is not, like that of the driver.
 //
 // Package cassandratest has a Cassandra for tests, which fails on demand.
 package guardcassandra

@@ -56,6 +56,23 @@ func NewIter(ctx context.Context, dep *guard.Dependency, stmt gocql.Statement) (
 	return it, nil
 }
 
+// Scan copies the next row into dest and reports whether there was one, as
+// [gocql.Iter.Scan] does; after Close there is none.
+func (it *Iter) Scan(dest ...any) bool { return !it.closed && it.Iter.Scan(dest...) }
+
+// MapScan copies the next row into dest and reports whether there was one, as
+// [gocql.Iter.MapScan] does; after Close there is none.
+func (it *Iter) MapScan(dest map[string]any) bool { return !it.closed && it.Iter.MapScan(dest) }
+
+// SliceMap returns all rows that there still are, as [gocql.Iter.SliceMap] does;
+// after Close, an error.
+func (it *Iter) SliceMap() ([]map[string]any, error) {
+	if it.closed {
+		return nil, errIterClosed
+	}
+	return it.Iter.SliceMap()
+}
+
 // Close ends the call and returns what it came to: nil, or what
 // [guard.Dependency.Do] makes of the error of whichever page had one. Closing
 // before the last row is a success, whatever the pages not read would have said.

@@ -103,6 +103,7 @@ func Open(cluster func() *gocql.ClusterConfig, o Options) (*Session, error) {
 
 // Session returns the driver's session. Ask for it each time, and do not keep it:
 // when Cassandra has been away, there may be another, and the one before is closed.
+// Do not close it either, as it is everybody's: the next who asks has to connect.
 //
 // Until there is a session, this is a call to dep that connects, or waits for the
 // attempt that is being made: so the breaker opens if Cassandra does not come up, further calls are
@@ -117,20 +118,22 @@ func (s *Session) Session(ctx context.Context, dep *guard.Dependency) (*gocql.Se
 	if s.closing.Load() {
 		return nil, gocql.ErrSessionClosed
 	}
-	if live := s.live.Load(); live != nil {
+	live := s.live.Load()
+	if live != nil && !live.Closed() {
 		return live, nil
 	}
 	return guard.Call(ctx, dep, func(ctx context.Context) (*gocql.Session, error) {
-		return s.connect(ctx, dep.State() != guard.StateClosed, nil)
+		return s.connect(ctx, dep.State() == guard.StateHalfOpen, live)
 	})
 }
 
 // Classify is the function [Classify], but for two things. What fails while or
 // after the session closes is ignored: the connections are cut, and who waits on
 // them gets the errors of an outage. And until then, a session of the driver that
-// is closed is one that has been replaced: that is answered, so that it is a 502
-// and counts for nothing. It is for the [guard.DependencyConfig.Classify] of the
-// dependencies that are called through this session.
+// is closed is one that has been replaced, or that somebody else closed: that is
+// answered, so that it is a 502 and counts for nothing. It is for the
+// [guard.DependencyConfig.Classify] of the dependencies that are called through
+// this session.
 func (s *Session) Classify(err error) guard.Outcome {
 	o, closing := Classify(err), s.closing.Load()
 	switch {
@@ -143,9 +146,9 @@ func (s *Session) Classify(err error) guard.Outcome {
 }
 
 // Check asks Cassandra for a single row, and connects first if there is no
-// session yet, or the one that there is has lost all its connections. So it need
-// not wait for the driver to find Cassandra again; which the driver may fail to,
-// if Cassandra comes back while it is taking note that it has gone. It is for
+// session yet, or none that is open and has a connection left. So it need not
+// wait for the driver to find Cassandra again; which the driver may fail to, if
+// Cassandra comes back while it is taking note that it has gone. It is for
 // [guard.DependencyConfig.Check], and safe there before anything has connected.
 //
 // It returns nil if Cassandra answers, be it with an error that is not one of its
@@ -158,7 +161,7 @@ func (s *Session) Check(ctx context.Context) error {
 		return err
 	}
 	err = s.ask(ctx, session)
-	if !errors.Is(err, gocql.ErrNoConnections) {
+	if !errors.Is(err, gocql.ErrNoConnections) && !errors.Is(err, gocql.ErrSessionClosed) {
 		return err
 	}
 	session, err = s.connect(ctx, true, session)

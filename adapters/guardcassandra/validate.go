@@ -45,6 +45,8 @@ func validateCluster(c *gocql.ClusterConfig) error {
 		return fmt.Errorf("guardcassandra: Timeout is %v, want > 0: a node that hangs would be waited for without end", c.Timeout)
 	case c.ConnectTimeout <= 0:
 		return fmt.Errorf("guardcassandra: ConnectTimeout is %v, want > 0: a node that hangs would be waited for without end", c.ConnectTimeout)
+	case c.NumConns < 1:
+		return fmt.Errorf("guardcassandra: NumConns is %d, want >= 1: the driver would connect, and never have a connection to use", c.NumConns)
 	case c.ConvictionPolicy == nil:
 		return errors.New("guardcassandra: ConvictionPolicy is nil, which panics when a node fails; gocql.NewCluster sets one")
 	case c.ReconnectionPolicy == nil:

@@ -23,6 +23,8 @@ func TestOpenRefuses(t *testing.T) {
 		"Timeout is 0s":                      func(c *gocql.ClusterConfig) { c.Timeout = 0 },
 		"Timeout is -1s":                     func(c *gocql.ClusterConfig) { c.Timeout = -time.Second },
 		"ConnectTimeout is 0s":               func(c *gocql.ClusterConfig) { c.ConnectTimeout = 0 },
+		"NumConns is 0":                      func(c *gocql.ClusterConfig) { c.NumConns = 0 },
+		"NumConns is -1":                     func(c *gocql.ClusterConfig) { c.NumConns = -1 },
 		"ConvictionPolicy is nil":            func(c *gocql.ClusterConfig) { c.ConvictionPolicy = nil },
 		"ReconnectionPolicy is nil":          func(c *gocql.ClusterConfig) { c.ReconnectionPolicy = nil },
 		"GetMaxRetries() is 0":               func(c *gocql.ClusterConfig) { c.ReconnectionPolicy = &gocql.ConstantReconnectionPolicy{} },
