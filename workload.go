@@ -29,7 +29,7 @@ const (
 // expected is how long a kind of request takes.
 type expected struct {
 	seconds float64
-	samples int     // that it was learned from, up to firstSamples
+	samples int     // that it was learned from, up to slowness
 	n       int     // requests of the present span
 	sum     float64 // of what they took
 }
@@ -64,26 +64,27 @@ func (w *workload) of(k kind) *expected {
 // took stretch times what was expected.
 func (w *workload) saw(k kind, seconds, stretch float64) float64 {
 	e := w.of(k)
-	if e.samples < firstSamples {
-		e.samples++
-		e.seconds += (seconds/stretch - e.seconds) / float64(e.samples)
-		return e.seconds
-	}
 	if e.n == 0 {
 		w.seen = append(w.seen, e)
 	}
 	e.n++
 	e.sum += seconds
+	if e.samples == 0 {
+		e.seconds = e.sum / float64(e.n) / stretch
+	}
 	return e.seconds
 }
 
 // close ends a span, in which all took stretch times what was expected, and
-// learns from it unless there was a queue: in one, short requests and long ones
-// become alike. Only proportions move; the sum of what was expected does not.
-func (w *workload) close(stretch float64, learn bool) {
+// learns from it: of a kind that is known a little only if there was no queue,
+// since in one short requests and long ones become alike. Only proportions move;
+// the sum of what was expected does not.
+func (w *workload) close(stretch float64, free bool) {
 	for _, e := range w.seen {
-		if n := float64(e.n); learn {
-			e.seconds += (e.sum/n/stretch - e.seconds) * n / (n + slowness)
+		if free || e.samples < firstSamples {
+			n, known := float64(e.n), float64(e.samples)
+			e.seconds += (e.sum/n/stretch - e.seconds) * n / (n + known)
+			e.samples = min(e.samples+e.n, slowness)
 		}
 		e.n, e.sum = 0, 0
 	}

@@ -7,6 +7,7 @@
 //
 // This file has the guarded server, which is the part to learn from. world.go has
 // what is around it: the dependencies, the crowd and the weather. table.go prints.
+// flood.go is an encore: overload where nobody has set a limit.
 package main
 
 import (
@@ -86,7 +87,10 @@ func run(ctx context.Context, out io.Writer, lasts time.Duration) error {
 	settle(before.goroutines)
 	after := usageNow()
 	s.tell(seen, before, after)
-	return verdict(seen, before, after)
+	if err := verdict(seen, before, after); err != nil {
+		return err
+	}
+	return flood(ctx, s.table)
 }
 
 // settle waits until no more than n goroutines are left, but not for ever: those

@@ -55,7 +55,7 @@ func TestStorm(t *testing.T) {
 		assert.Equal(t, map[string]bool{"visits": true, "agents": true}, of, "%v", change)
 	}
 
-	for _, title := range []string{"1. Normal load", "2. Overload", "3. A failing", "4. A hanging", "5. What it cost"} {
+	for _, title := range []string{"1. Normal load", "2. Overload", "3. A failing", "4. A hanging", "5. What it cost", "6. Overload that nobody"} {
 		assert.Contains(t, story, "\n"+title)
 	}
 	assert.NotContains(t, story, "%!", "a verb without its value")
