@@ -11,8 +11,9 @@ export GOWORK := off
 # Every module of the repository, and those that have tests.
 MODULES := $(shell find . \( -name testdata -o -name '.?*' \) -prune -o -name go.mod -print | sed 's|/go.mod$$||' | LC_ALL=C sort)
 TESTED  := $(filter-out ./tools,$(MODULES))
-# The simulator runs one goroutine at a time, by design, and computes for a minute.
-THREADED := $(filter-out ./simulator,$(TESTED))
+# The simulator runs one goroutine at a time, by design, and computes for a minute;
+# the dashboard is raced by its own tests, not by those in a browser.
+THREADED := $(filter-out ./simulator ./dashboard/browsertest,$(TESTED))
 
 # A tool, at the version tools/go.mod pins: $(TOOL) name.
 TOOL := go tool -modfile=$(CURDIR)/tools/go.mod
@@ -43,7 +44,7 @@ endef
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: test
 test: ## go test in every module
@@ -97,6 +98,10 @@ fuzz: ## run every fuzz target for FUZZTIME (10s), one at a time
 .PHONY: bench
 bench: ## paired benchmarks: guard against its baseline, as ratios (ROUNDS, BENCH, BENCHTIME, RAW=file)
 	@scripts/bench.sh
+
+.PHONY: bench-rivals
+bench-rivals: ## guard against its rivals: writes benchmarks/RESULTS.md (ROUNDS, BENCH, BENCHTIME, RAW=file)
+	@scripts/bench-rivals.sh
 
 .PHONY: deps
 deps: ## the dependency budget of the root module

@@ -81,10 +81,8 @@ func (m *measure) add(seconds float64, k kind, now int64, b *bound) bool {
 func (m *measure) span(now int64, plain float64) (s span, ok bool) {
 	d := float64(max(now-m.since, 1)) / nano
 	if m.expected <= 0 || m.seconds <= 0 {
-		if m.seconds > 0 { // now they do: what was learned from a clock too coarse for them is of no use
-			m.load = workload{}
-		}
-		return s, false // all of them took no time at all
+		m.load = workload{} // what is learned from a clock that is too coarse is of no use
+		return s, false     // all of them took no time at all
 	}
 	s = span{
 		work: m.expected / d, busy: m.busy / nano / d, stretch: m.seconds / m.expected, seconds: d,

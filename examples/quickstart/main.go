@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"example.com/guard"
+	"example.com/guard/dashboard"
 )
 
 func main() {
@@ -50,14 +51,13 @@ func run(addr string) error {
 	mux.Handle("GET /readyz", g.Ready())
 	mux.Handle("GET /visits/{id}", g.HandlerFunc(visit(db)))
 	mux.Handle("GET /reports/{id}", reports.HandlerFunc(visit(db)))
-	server := &http.Server{Handler: g.Mux(mux), ReadHeaderTimeout: 5 * time.Second} // slow clients are the server's to bound
+	server := &http.Server{Handler: dashboard.New(g).Mount("/debug/guard/", g.Mux(mux)), ReadHeaderTimeout: 5 * time.Second} // slow clients are the server's to bound
 	fmt.Printf(usage, listener.Addr())
 	stop, cancelStop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancelStop()
 	drained := make(chan error, 1)
 	context.AfterFunc(stop, func() {
 		cancelStop() // a second Ctrl-C ends it at once
-		fmt.Println("draining")
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		drained <- g.Shutdown(ctx, server)
@@ -96,5 +96,5 @@ const usage = `Listening on http://%[1]s. Try:
   curl -i -H 'Accept: text/plain' http://%[1]s/visits/x
   for i in $(seq 11); do curl -s http://%[1]s/visits/13; echo; done; curl 'http://%[1]s/readyz?verbose'
   for i in $(seq 20); do curl -s -o /dev/null -w '%%{http_code} ' http://%[1]s/reports/1; done; echo
-Stop it with Ctrl-C.
+Watch it at http://%[1]s/debug/guard/, and stop it with Ctrl-C.
 `

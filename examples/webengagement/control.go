@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"example.com/guard"
+	"example.com/guard/dashboard"
 )
 
 // control is the admin port: health, figures, fault switches and the way out. It
@@ -28,7 +29,8 @@ func (p *program) control() (http.Handler, error) {
 	} {
 		mux.Handle(pattern, g.HandlerFunc(h))
 	}
-	inner := g.Mux(mux)
+	p.dashboard = dashboard.New(p.server.guard, dashboard.Title("web engagement"))
+	inner := p.dashboard.Mount("/debug/guard/", g.Mux(mux))
 	cross := http.NewCrossOriginProtection()
 	return g.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		if !isLoopback(r.Host) { // another name for this address, made up to get past a browser's rules

@@ -14,6 +14,7 @@ import (
 	gocql "github.com/apache/cassandra-gocql-driver/v2"
 
 	"example.com/guard"
+	"example.com/guard/dashboard"
 	"example.com/guard/genesys/genesystest"
 )
 
@@ -55,16 +56,17 @@ func defaults() config {
 
 // A program is all that runs.
 type program struct {
-	config   config
-	standIns *standIns
-	server   *server
-	api      *http.Server
-	panel    *http.Server
-	apiAddr  net.Addr
-	ctlAddr  net.Addr
-	serving  sync.WaitGroup
-	drain    func() // asks for the end
-	draining chan struct{}
+	config    config
+	standIns  *standIns
+	server    *server
+	api       *http.Server
+	panel     *http.Server
+	apiAddr   net.Addr
+	ctlAddr   net.Addr
+	dashboard *dashboard.Dashboard // on the panel
+	serving   sync.WaitGroup
+	drain     func() // asks for the end
+	draining  chan struct{}
 }
 
 // start starts everything; stop ends it.
@@ -145,6 +147,9 @@ func (p *program) stop(ctx context.Context) error {
 	var errs []error
 	if p.api != nil {
 		errs = append(errs, p.server.guard.Shutdown(ctx, refusing{p.api, p.config.drain}))
+	}
+	if p.dashboard != nil {
+		_ = p.dashboard.Close() // or its streams would keep the port
 	}
 	if p.panel != nil {
 		errs = append(errs, p.panel.Shutdown(ctx))
