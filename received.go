@@ -54,8 +54,8 @@ type receivedBody struct {
 func (b *receivedBody) Read(p []byte) (int, error) {
 	inTime := b.overdue || b.ctx.Err() == nil
 	b.reading.Add(1)
+	defer b.reading.Add(-1) // not before the call has ended by what was read
 	n, err := b.ReadCloser.Read(p)
-	b.reading.Add(-1)
 	switch {
 	case err == nil || b.closed.Load():
 	case err == io.EOF: //nolint:errorlint // as readers do
