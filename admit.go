@@ -168,9 +168,22 @@ func (rec *recorder) stream() {
 	}
 }
 
-// kind returns what kind of work the request was, when its handler has come to
-// its end; p: it has panicked.
-func (rec *recorder) kind(r *http.Request, rt *Route, p any) kind {
+// land frees the places as the handler has come to its end, and tells the bounds
+// what kind of work it was; p: it has panicked.
+func (rec *recorder) land(r *http.Request, rt *Route, p any) {
+	if rec.seat <= 0 && (rec.taken == nil || rec.taken.seat <= 0) {
+		rec.leaveFlight(kind{}) // nobody asks
+		return
+	}
+	k := kind{end: endedOddly}
+	defer func() { rec.leaveFlight(k) }() // also if the context, which may be the user's, panics
+	if p == nil && rec.returned {
+		k = rec.kind(r, rt)
+	}
+}
+
+// kind returns what kind of work the request was whose handler has returned.
+func (rec *recorder) kind(r *http.Request, rt *Route) kind {
 	k := kind{route: r.Pattern}
 	if k.route == "" {
 		if label := rec.label.Load(); label != nil {
@@ -179,9 +192,11 @@ func (rec *recorder) kind(r *http.Request, rt *Route, p any) kind {
 		k.route = rt.label()
 	}
 	switch o := rec.outcome(); {
-	case p != nil || !rec.returned || o == RequestRefused || o == RequestAborted:
+	case o == RequestRefused || o == RequestAborted:
 		k.end = endedOddly
-	case o == RequestFailed || o == RequestCanceled || rec.status >= http.StatusInternalServerError:
+	case o == RequestCanceled || canceled(r.Context()): // a handler may say nothing of it
+		k.end = endedUnheard
+	case o == RequestFailed || rec.status >= http.StatusInternalServerError:
 		k.end = endedBadly
 	case rec.status >= http.StatusBadRequest:
 		k.end = endedRefused

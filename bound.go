@@ -233,6 +233,9 @@ func (b *bound) decide(now int64) {
 	limit, why := b.law.next(s)
 	b.measure.brief = b.law.young
 	b.move(now, limit, why)
+	if s.lost {
+		b.measure.need = leastSamples // there is no time to lose
+	}
 }
 
 // move sets the number of places.

@@ -26,6 +26,8 @@ import "math"
 //	          the places were in use.
 //	starved   There are places, but requests wait for a processor before they get
 //	          here: the limit follows the work, and nothing else is concluded.
+//	lost      Most clients have gone before their answer, having waited for longer
+//	          than usual: the limit is halved, down to what is still delivered.
 //	opening   At the start, and when less is delivered though nobody has taken
 //	          places away: then it is not known whether the server can do less, or
 //	          takes longer. The places are doubled for as long as that delivers
@@ -46,6 +48,8 @@ type law struct {
 	low    int     // spans that have asked for a cut, one after the other
 	rising bool    // since the last free span, all places were taken and nothing queued
 	high   point   // from where the limit was cut; busy 0: from nowhere
+
+	losses int // spans in which most clients had gone, one after the other
 
 	opening bool
 	young   bool  // for the first time
@@ -68,6 +72,7 @@ type span struct {
 	busy    float64 // places, on average
 	stretch float64 // how long a request took, as a multiple of what was expected
 	seconds float64
+	lost    bool    // most clients had gone before their answer; only work and seconds are told
 	scarce  bool    // there was no place free for most of the time
 	starved bool    // there was, but requests waited for a processor before they got to the guard
 	least   float64 // places that keep the processors busy, if they have been scarce lately; or 0
@@ -94,6 +99,7 @@ const (
 	movedTrial   = "trial with fewer places"
 	movedTried   = "end of a trial"
 	movedStarved = "requests wait for a processor"
+	movedLost    = "clients had gone"
 	movedUndone  = "fewer places delivered less"
 	movedByHand  = "tuned"
 	movedOpen    = "may more places deliver more"
@@ -104,7 +110,12 @@ func newLaw() law { return law{limit: openLimit, opening: true, young: true, eve
 
 // next takes a span, and returns the limit for the next one, and why.
 func (l *law) next(s span) (limit float64, why string) {
+	if !s.lost {
+		l.losses = 0
+	}
 	switch {
+	case s.lost:
+		why = l.lost(s)
 	case s.starved:
 		why = l.starved(s)
 	case l.trial && (s.scarce || l.elasticity(s) < allQueue): // even if fewer places were enough
@@ -147,6 +158,18 @@ func (l *law) free(s span) string {
 	}
 	l.limit = room
 	return movedFree
+}
+
+// lost gives way where clients wait for longer than they can. Then there may be
+// places enough, and even some free: it is the clients who go, and what is done
+// for them delivers nothing.
+func (l *law) lost(s span) string {
+	l.trial, l.low, l.armed, l.rising, l.opening, l.young, l.high = false, 0, false, false, false, false, point{}
+	if l.losses++; l.losses < 2 { // it may have been a pause that is over
+		return ""
+	}
+	l.limit = min(l.limit, max(1, l.limit/2, s.work*l.plain*headroom+0.5))
+	return movedLost
 }
 
 // starved follows the work, too. It was not for want of places that no more of

@@ -22,7 +22,8 @@ type measure struct {
 	skip     int  // how many are still to be left out
 	need     int
 	n        int
-	seconds  float64 // they took
+	lost     int     // of these: the client had gone long before
+	seconds  float64 // the others took
 	expected float64 // they should have taken
 	since    int64
 	at       int64   // up to where the next two are summed up
@@ -34,6 +35,7 @@ const (
 	leastSamples = 32
 	fewSamples   = 12 // if it takes as many of their times to get them
 	idleShare    = 0.25
+	lateBy       = 1.25 // times as long as usual: a client that has waited for that has lost patience
 	// A wait for a processor of twice what a request takes is one to act on, but for
 	// these: less is no harm, and more is, however long requests take.
 	leastDelay = 10 * time.Millisecond
@@ -54,7 +56,7 @@ func (m *measure) advance(now int64, b *bound) {
 }
 
 func (m *measure) restart(now int64, places, skip int) {
-	m.n, m.seconds, m.expected, m.busy, m.idle = 0, 0, 0, 0, 0
+	m.n, m.lost, m.seconds, m.expected, m.busy, m.idle = 0, 0, 0, 0, 0, 0
 	m.since, m.at = now, max(now, m.at)
 	m.need, m.skip = max(leastSamples, 2*places), skip
 	if m.brief {
@@ -71,8 +73,12 @@ func (m *measure) add(seconds float64, k kind, now int64, b *bound) bool {
 		return false
 	}
 	m.n++
-	m.seconds += seconds
-	m.expected += m.load.saw(k, seconds, m.stretch)
+	if usual := b.law.plain * m.load.usual(k.route); k.end == endedUnheard && usual > 0 && seconds > lateBy*usual {
+		m.lost++ // nothing was delivered, and who hangs up sooner than usual tells nothing of the server
+	} else {
+		m.seconds += seconds
+		m.expected += m.load.saw(k, seconds, m.stretch)
+	}
 	return m.n >= m.need || m.n >= fewSamples && float64(now-m.since) > fewSamples*b.took
 }
 
@@ -80,6 +86,10 @@ func (m *measure) add(seconds float64, k kind, now int64, b *bound) bool {
 // nothing queues.
 func (m *measure) span(now int64, plain float64) (s span, ok bool) {
 	d := float64(max(now-m.since, 1)) / nano
+	if 2*m.lost > m.n {
+		m.load.close(1, false)
+		return span{work: m.expected / d, seconds: d, lost: true}, true
+	}
 	if m.expected <= 0 || m.seconds <= 0 {
 		m.load = workload{} // what is learned from a clock that is too coarse is of no use
 		return s, false     // all of them took no time at all
@@ -89,7 +99,7 @@ func (m *measure) span(now int64, plain float64) (s span, ok bool) {
 		scarce: m.idle/nano < idleShare*d,
 	}
 	if m.delay != nil {
-		usual := time.Duration(plain * m.expected / float64(m.n) * nano)
+		usual := time.Duration(plain * m.expected / float64(m.n-m.lost) * nano)
 		if m.delay.p90(now) > min(max(leastDelay, 2*usual), mostDelay) {
 			m.delayedAt, s.starved = now, !s.scarce
 		}
@@ -97,7 +107,7 @@ func (m *measure) span(now int64, plain float64) (s span, ok bool) {
 			s.least = headroom*float64(runtime.GOMAXPROCS(0)) + 0.5 // they are the workers then
 		}
 	}
-	m.stretch, m.usual = s.stretch, m.expected/float64(m.n)
+	m.stretch, m.usual = s.stretch, m.expected/float64(m.n-m.lost)
 	m.load.close(s.stretch, !s.scarce && !s.starved)
 	return s, true
 }

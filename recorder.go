@@ -88,7 +88,7 @@ func (rec *recorder) unmatched() error {
 // leave ends the stage, in whatever way the handler did.
 func (rec *recorder) leave(w http.ResponseWriter, r *http.Request, rt *Route) {
 	p := recover()
-	rec.leaveFlight(rec.kind(r, rt, p))
+	rec.land(r, rt, p)
 	rec.settleUp()
 	defer rec.record(r, rt)              // also if a hook ends the goroutine
 	aborted := p == http.ErrAbortHandler //nolint:errorlint // a wrapped one is not an abort for net/http either

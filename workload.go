@@ -21,7 +21,8 @@ type ending int8
 const (
 	endedWell      ending = iota
 	endedRefused          // by the application: 4xx
-	endedBadly            // 5xx, or cut short by the client; a call that failed
+	endedBadly            // 5xx; a call that failed
+	endedUnheard          // the client has gone
 	endedStreaming        // it goes on, as a stream
 	endedOddly            // tells nothing of how long work takes: a panic, a refusal, an aborted connection
 )
@@ -58,6 +59,14 @@ func (w *workload) of(k kind) *expected {
 		w.kinds[k] = e
 	}
 	return e
+}
+
+// usual returns how long requests of a route take that end well, or 0.
+func (w *workload) usual(route string) float64 {
+	if e := w.kinds[kind{route: route}]; e != nil {
+		return e.seconds
+	}
+	return 0
 }
 
 // saw returns how long a request should have taken which took so long, while all

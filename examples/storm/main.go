@@ -7,7 +7,7 @@
 //
 // This file has the guarded server, which is the part to learn from. world.go has
 // what is around it: the dependencies, the crowd and the weather. table.go prints.
-// flood.go is an encore: overload where nobody has set a limit.
+// flood.go is the last act: overload where nobody has set a limit.
 package main
 
 import (
@@ -33,7 +33,7 @@ import (
 const (
 	limit   = 100             // requests a second that the server accepts
 	timeout = time.Second / 2 // of a call to a dependency
-	seconds = 20              // that the storm lasts, unless -for says otherwise
+	seconds = 20              // that the storm lasts before the flood, unless -for says otherwise
 )
 
 // The routes, and the dependency that each of them needs.
@@ -43,7 +43,7 @@ const (
 )
 
 func main() {
-	lasts := flag.Duration("for", seconds*time.Second, "how long the storm lasts; what happens in it is scaled to fit")
+	lasts := flag.Duration("for", seconds*time.Second, "how long the storm lasts before the flood; what happens in it is scaled to fit")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, cancel) // a second Ctrl-C ends it at once
@@ -77,6 +77,12 @@ func run(ctx context.Context, out io.Writer, lasts time.Duration) error {
 	for _, stop := range slices.Backward(s.stops) {
 		stop()
 	}
+	settle(before.goroutines)
+	after := usageNow() // not of the flood, which leaves a lot of garbage
+	var beside contest
+	if err == nil {
+		beside, err = flood(ctx, s.table, s.second)
+	}
 	switch {
 	case errors.Is(err, context.Canceled):
 		s.table.line("Stopped before the end, so there is nothing to tell.")
@@ -85,12 +91,13 @@ func run(ctx context.Context, out io.Writer, lasts time.Duration) error {
 		return err
 	}
 	settle(before.goroutines)
-	after := usageNow()
+	after.goroutines = max(after.goroutines, runtime.NumGoroutine())
 	s.tell(seen, before, after)
+	beside.tell(s.table)
 	if err := verdict(seen, before, after); err != nil {
 		return err
 	}
-	return flood(ctx, s.table)
+	return beside.verdict()
 }
 
 // settle waits until no more than n goroutines are left, but not for ever: those

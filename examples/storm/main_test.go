@@ -19,6 +19,7 @@ import (
 // What a line of each kind looks like.
 var (
 	row    = regexp.MustCompile(`^ *\d+\.\ds  ([a-z]+) +\d+ +\d+ +\d+ +(closed|open|half-open) +\d+ +(closed|open|half-open) +\d+ +[\d.]+(µs|ms|s)? +\d+ +\d+\.\dMB( \+ \d+ other)?$`)
+	beside = regexp.MustCompile(`^ *\d+\.\ds  flood +(\d+ +){8}\d+$`)
 	event  = regexp.MustCompile(`^ *\d+\.\ds  -- (normal|overload|failing|recovery|hanging|breaker of (visits|agents)): .+$`)
 	opened = regexp.MustCompile(`breaker of (\w+): closed -> open, for \S+ \(\S.*\)`)
 	shut   = regexp.MustCompile(`breaker of (\w+): half-open -> closed \(\S.*\)`)
@@ -31,6 +32,8 @@ func TestStorm(t *testing.T) {
 	require.NoError(t, run(t.Context(), &out, 4*time.Second), "%s", &out)
 	t.Log(out.String())
 	lines, story, ok := strings.Cut(out.String(), "\nWhat you have just seen\n")
+	require.True(t, ok)
+	lines, last, ok := strings.Cut(lines, "\n\n") // the last act has other columns
 	require.True(t, ok)
 
 	table := strings.Split(strings.TrimRight(lines, "\n"), "\n")
@@ -47,6 +50,14 @@ func TestStorm(t *testing.T) {
 		}
 	}
 	assert.Equal(t, []string{"normal", "overload", "failing", "recovery", "hanging", "recovery"}, phases)
+	act := strings.Split(strings.TrimRight(last, "\n"), "\n")
+	require.Len(t, act, 3+floodFor)
+	assert.Contains(t, act[0], "a self-tuned bound")
+	assert.Equal(t, strings.Fields("time phase 200 503 given up waiting 200 503 given up waiting limit"), strings.Fields(act[1]))
+	assert.Contains(t, act[2], "-- flood: ")
+	for _, line := range act[3:] {
+		assert.Regexp(t, beside, line)
+	}
 	for _, change := range []*regexp.Regexp{opened, shut} {
 		of := map[string]bool{}
 		for _, m := range change.FindAllStringSubmatch(lines, -1) {
@@ -80,14 +91,18 @@ func (i *interrupter) Write(line []byte) (int, error) {
 }
 
 func TestInterrupted(t *testing.T) {
-	before := runtime.NumGoroutine()
-	ctx, cancel := context.WithCancel(t.Context())
-	out := &interrupter{at: "-- overload", cancel: cancel}
-	require.NoError(t, run(ctx, out, 4*time.Second))
-	assert.Contains(t, out.String(), "Stopped before the end")
-	assert.NotContains(t, out.String(), "What you have just seen")
-	settle(before)
-	assert.LessOrEqual(t, runtime.NumGoroutine(), before, "goroutines")
+	for _, at := range []string{"-- overload", "-- flood"} {
+		t.Run(at, func(t *testing.T) {
+			before := runtime.NumGoroutine()
+			ctx, cancel := context.WithCancel(t.Context())
+			out := &interrupter{at: at, cancel: cancel}
+			require.NoError(t, run(ctx, out, 4*time.Second))
+			assert.Contains(t, out.String(), "Stopped before the end")
+			assert.NotContains(t, out.String(), "What you have just seen")
+			settle(before)
+			assert.LessOrEqual(t, runtime.NumGoroutine(), before, "goroutines")
+		})
+	}
 }
 
 func TestTooShort(t *testing.T) {
