@@ -168,7 +168,8 @@ func (l *law) lost(s span) string {
 	if l.losses++; l.losses < 2 { // it may have been a pause that is over
 		return ""
 	}
-	l.limit = min(l.limit, max(1, l.limit/2, s.work*l.plain*headroom+0.5))
+	l.work = s.work
+	l.limit = min(l.limit, max(1, l.limit/2, l.work*l.plain*headroom+0.5))
 	return movedLost
 }
 

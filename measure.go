@@ -22,13 +22,16 @@ type measure struct {
 	skip     int  // how many are still to be left out
 	need     int
 	n        int
-	lost     int     // of these: the client had gone long before
-	seconds  float64 // the others took
+	seconds  float64 // they took
 	expected float64 // they should have taken
-	since    int64
-	at       int64   // up to where the next two are summed up
-	busy     float64 // places × time
-	idle     float64 // time in which a place was free
+
+	lost                      int // of them: the client had gone, after longer than usual
+	lostSeconds, lostExpected float64
+
+	since int64
+	at    int64   // up to where the next two are summed up
+	busy  float64 // places × time
+	idle  float64 // time in which a place was free
 }
 
 const (
@@ -56,7 +59,8 @@ func (m *measure) advance(now int64, b *bound) {
 }
 
 func (m *measure) restart(now int64, places, skip int) {
-	m.n, m.lost, m.seconds, m.expected, m.busy, m.idle = 0, 0, 0, 0, 0, 0
+	m.n, m.seconds, m.expected, m.busy, m.idle = 0, 0, 0, 0, 0
+	m.lost, m.lostSeconds, m.lostExpected = 0, 0, 0
 	m.since, m.at = now, max(now, m.at)
 	m.need, m.skip = max(leastSamples, 2*places), skip
 	if m.brief {
@@ -73,8 +77,10 @@ func (m *measure) add(seconds float64, k kind, now int64, b *bound) bool {
 		return false
 	}
 	m.n++
-	if usual := b.law.plain * m.load.usual(k.route); k.end == endedUnheard && usual > 0 && seconds > lateBy*usual {
-		m.lost++ // nothing was delivered, and who hangs up sooner than usual tells nothing of the server
+	if well := m.load.usual(k.route); k.end == endedUnheard && well > 0 && seconds > lateBy*b.law.plain*well {
+		m.lost++ // who hangs up sooner than usual tells nothing of the server
+		m.lostSeconds += seconds
+		m.lostExpected += well
 	} else {
 		m.seconds += seconds
 		m.expected += m.load.saw(k, seconds, m.stretch)
@@ -86,9 +92,15 @@ func (m *measure) add(seconds float64, k kind, now int64, b *bound) bool {
 // nothing queues.
 func (m *measure) span(now int64, plain float64) (s span, ok bool) {
 	d := float64(max(now-m.since, 1)) / nano
-	if 2*m.lost > m.n {
+	switch {
+	case 2*m.lost > m.n:
 		m.load.close(1, false)
 		return span{work: m.expected / d, seconds: d, lost: true}, true
+	case m.lost <= m.n/8: // the long ones of a server that is well, which would be missed
+		m.seconds += m.lostSeconds
+		m.expected += m.lostExpected
+	default:
+		m.n -= m.lost
 	}
 	if m.expected <= 0 || m.seconds <= 0 {
 		m.load = workload{} // what is learned from a clock that is too coarse is of no use
@@ -99,7 +111,7 @@ func (m *measure) span(now int64, plain float64) (s span, ok bool) {
 		scarce: m.idle/nano < idleShare*d,
 	}
 	if m.delay != nil {
-		usual := time.Duration(plain * m.expected / float64(m.n-m.lost) * nano)
+		usual := time.Duration(plain * m.expected / float64(m.n) * nano)
 		if m.delay.p90(now) > min(max(leastDelay, 2*usual), mostDelay) {
 			m.delayedAt, s.starved = now, !s.scarce
 		}
@@ -107,7 +119,7 @@ func (m *measure) span(now int64, plain float64) (s span, ok bool) {
 			s.least = headroom*float64(runtime.GOMAXPROCS(0)) + 0.5 // they are the workers then
 		}
 	}
-	m.stretch, m.usual = s.stretch, m.expected/float64(m.n-m.lost)
+	m.stretch, m.usual = s.stretch, m.expected/float64(m.n)
 	m.load.close(s.stretch, !s.scarce && !s.starved)
 	return s, true
 }
