@@ -31,17 +31,22 @@ func (c *call) begin(ctx context.Context, d *Dependency) error {
 		return &DependencyError{dependency: d, outcome: OutcomeIgnored, err: err, until: unknown}
 	}
 	c.d, c.t, c.phase, c.start = d, d.tuned.Load(), d.phase.Load(), unread
-	if c.timed(ctx) {
-		c.start = d.now()
-	}
 	var refused *DependencyError
-	switch {
-	case c.phase.state != StateClosed || d.pause.Load() != nil:
-		refused = c.admit(ctx)
-	case c.t.Concurrency.queued():
-		refused = c.queue(ctx)
-	case !d.calls.enter(c.t.Concurrency.Max):
-		refused = d.full
+	if c.phase.state != StateClosed || d.pause.Load() != nil {
+		c.start = d.now()
+		if refused = d.plainly(c.phase, c.start); refused == nil {
+			refused = c.admit(ctx)
+		}
+	} else {
+		if c.timed(ctx) {
+			c.start = d.now()
+		}
+		switch {
+		case c.t.Concurrency.queued():
+			refused = c.queue(ctx)
+		case !d.calls.enter(c.t.Concurrency.Max):
+			refused = d.full
+		}
 	}
 	if refused == nil {
 		return nil
@@ -59,9 +64,9 @@ func (c *call) begin(ctx context.Context, d *Dependency) error {
 	return nil
 }
 
-// timed reports whether the call has to know when it began.
+// timed reports whether a call to a breaker that is closed has to know when it began.
 func (c *call) timed(ctx context.Context) bool {
-	if c.t.Timeout > 0 || c.t.SlowCall > 0 || c.d.guard.hooks.CallDone != nil || c.phase.state != StateClosed {
+	if c.t.Timeout > 0 || c.t.SlowCall > 0 || c.d.guard.hooks.CallDone != nil {
 		return true
 	}
 	if s := c.phase.window.current.Load(); s == nil || s.fine.Load() < sampled {
@@ -84,9 +89,6 @@ func (c *call) admit(ctx context.Context) *DependencyError {
 			c.end(ctx, OutcomeIgnored, nil)
 		}
 	}()
-	if refused := d.plainly(c.phase); refused != nil {
-		return refused
-	}
 	d.catchUp(ctx) // a slow hook must not count as a slow probe
 	d.mu.Lock()
 	c.start = d.now()
@@ -121,7 +123,8 @@ func (c *call) queue(ctx context.Context) *DependencyError {
 		d.bound.turnDown(priorityOf(ctx))
 		return d.full
 	}
-	if !d.bound.wait(ctx, priorityOf(ctx), clientKey{}) {
+	s := d.bound.wait(ctx, priorityOf(ctx), clientKey{})
+	if s == noSeat {
 		if err := ctx.Err(); err != nil {
 			e := &DependencyError{dependency: d, outcome: OutcomeIgnored, err: err, until: unknown}
 			if !errors.Is(err, context.Canceled) { // the time it had has gone by in our queue
@@ -131,16 +134,15 @@ func (c *call) queue(ctx context.Context) *DependencyError {
 		}
 		return d.full
 	}
-	now = d.now()
 	if d.phase.Load() != c.phase || d.pause.Load() != nil {
-		c.seat = seatAt(now) // it has waited for it, and is not to wait again
+		c.seat = s // it has waited for it, and is not to wait again
 		c.phase = d.phase.Load()
 		return c.admit(ctx)
 	}
 	if c.start != unread {
-		c.start = now
+		c.start = int64(s)
 	}
-	c.sit(now)
+	c.sit(int64(s))
 	return nil
 }
 
@@ -180,7 +182,7 @@ func (d *Dependency) refuses(ctx context.Context) *DependencyError {
 	if ph.state == StateClosed && d.pause.Load() == nil {
 		return nil
 	}
-	if refused := d.plainly(ph); refused != nil {
+	if refused := d.plainly(ph, d.now()); refused != nil {
 		return refused
 	}
 	d.catchUp(ctx)
@@ -191,9 +193,8 @@ func (d *Dependency) refuses(ctx context.Context) *DependencyError {
 
 // plainly returns what calls are refused with in a phase, where that takes no
 // lock to say: the flood while a breaker is open comes by here.
-func (d *Dependency) plainly(ph *phase) *DependencyError {
-	now, p := d.now(), d.pause.Load()
-	switch {
+func (d *Dependency) plainly(ph *phase, now int64) *DependencyError {
+	switch p := d.pause.Load(); {
 	case p == nil && ph.state == StateOpen && now < ph.until:
 		return ph.refusal
 	case p != nil && ph.state == StateClosed && ph.mode == ModeAuto && now < p.until:
@@ -279,7 +280,9 @@ func (c *call) settle(ctx context.Context, err error) error {
 func (c *call) leaveEarly() {
 	c.early = true
 	c.d.calls.early.Add(1)
-	c.stand(c.d.now(), endedStreaming)
+	if c.seat != noSeat {
+		c.stand(c.d.now(), endedStreaming)
+	}
 }
 
 // end ends the call with its outcome, and gives back what it held.
