@@ -151,9 +151,6 @@ type Guard struct {
 	hooks        Hooks
 	start        time.Time // that of the limiter; instants are nanoseconds since start
 	tuned        atomic.Pointer[tuned]
-	flight       flight
-	traffic      traffic
-	herd         herd
 	phase        atomic.Int32 // see health.go
 	health       atomic.Int32 // as it was told last
 	looks        atomic.Int32 // at the health that are asked for
@@ -161,6 +158,12 @@ type Guard struct {
 	routes       atomic.Pointer[[]*Route]
 	stopped      atomic.Bool
 	stop         chan struct{} // closed by Close
+
+	_       [64]byte // every request reads the above and writes the below
+	flight  flight
+	_       [64]byte
+	traffic traffic
+	herd    herd
 
 	mu sync.Mutex // serialises changes
 }
@@ -250,7 +253,7 @@ func (rec *recorder) admit(t *tuned, rt *Route, m *http.ServeMux, r *http.Reques
 	if rec.outer != nil {
 		before = rec.outer.held()
 	} else if g.phase.Load() == refusing {
-		return &RefusedError{kind: refusedDraining, wait: never}
+		return refusedByDrain
 	}
 	var own *tunedRoute
 	var down *DependencyError

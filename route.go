@@ -35,10 +35,13 @@ type RouteConfig struct {
 // A Route is a part of what a guard guards, with limits of its own. Make one
 // with [Guard.Route]; the zero Route is not usable.
 type Route struct {
-	guard   *Guard
-	name    string
-	tuned   atomic.Pointer[tunedRoute]
+	guard *Guard
+	name  string
+	tuned atomic.Pointer[tunedRoute]
+
+	_       [64]byte // every request reads the above and writes the below
 	flight  flight
+	_       [64]byte
 	traffic traffic
 }
 
