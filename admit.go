@@ -65,11 +65,20 @@ func (rec *recorder) refuse(why refusal, draws int, wait time.Duration, cost int
 	}
 	rec.leaveFlight(kind{end: endedOddly})
 	rec.takeBack(draws)
-	if limited {
+	switch {
+	case !limited:
+		return refusedByBound
+	case rec.outer != nil || rec.planned() > 0: // else there is no other bucket to ask
 		wait = later(wait, rec.waitForAll(cost))
 	}
 	return &RefusedError{kind: why, wait: wait, client: client}
 }
+
+// What nobody can tell one from another is shared.
+var (
+	refusedByBound = &RefusedError{kind: refusedOverloaded, wait: never} //nolint:gochecknoglobals // a constant
+	refusedByDrain = &RefusedError{kind: refusedDraining, wait: never}   //nolint:gochecknoglobals // likewise
+)
 
 // waitForAll returns how long until all the buckets can give what the request
 // needs of them, which costs at least so much.

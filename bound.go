@@ -115,12 +115,12 @@ func (b *bound) turnDown(p Priority) {
 	b.refused(p.rank(), b.now())
 }
 
-// wait takes a place, for which it may wait. It reports false if there is none in
+// wait takes a place, for which it may wait. There is noSeat if there is none in
 // time: the context is that of who asks, and nobody waits beyond its end.
-func (b *bound) wait(ctx context.Context, p Priority, who clientKey) bool {
+func (b *bound) wait(ctx context.Context, p Priority, who clientKey) seat {
 	left, gone := time.Duration(math.MaxInt64), ctx.Done() // user code, as it may be: not from the queue
 	if canceled(ctx) {
-		return false
+		return noSeat
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		left = time.Until(deadline)
@@ -129,7 +129,7 @@ func (b *bound) wait(ctx context.Context, p Priority, who clientKey) bool {
 	now := b.now()
 	if b.free(now) {
 		b.mu.Unlock()
-		return true
+		return seatAt(now)
 	}
 	rank := p.rank()
 	level := b.use.level(who, now)
@@ -137,7 +137,7 @@ func (b *bound) wait(ctx context.Context, p Priority, who clientKey) bool {
 	if ahead := b.waiting.ahead(rank, level); b.turn(ahead) > min(most, left) {
 		b.refused(rank, now)
 		b.mu.Unlock()
-		return false
+		return noSeat
 	}
 	w := &standby{rank: rank, level: level, who: who, until: after(now, most), ready: make(chan bool, 1)}
 	b.waiting.push(w)
@@ -150,7 +150,7 @@ func (b *bound) wait(ctx context.Context, p Priority, who clientKey) bool {
 	defer timer.Stop()
 	select {
 	case ok := <-w.ready:
-		return ok
+		return b.seated(ok)
 	case <-timer.C:
 	case <-gone:
 	}
@@ -164,7 +164,15 @@ func (b *bound) wait(ctx context.Context, p Priority, who clientKey) bool {
 	if tooLate && !canceled(ctx) { // whom nobody has refused
 		b.turnDown(p)
 	}
-	return <-w.ready
+	return b.seated(<-w.ready)
+}
+
+// seated returns the seat of who has waited.
+func (b *bound) seated(ok bool) seat {
+	if !ok {
+		return noSeat
+	}
+	return seatAt(b.now())
 }
 
 // canceled reports whether who asks has gone, and not only run out of time.

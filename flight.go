@@ -57,10 +57,7 @@ func (rec *recorder) board(f *flight, c *Concurrency, t *tuned, rt *Route, m *ht
 		b.turnDown(p)
 		return noSeat
 	}
-	if !b.wait(r.Context(), p, rec.who(t, r)) {
-		return noSeat
-	}
-	return seatAt(b.now())
+	return b.wait(r.Context(), p, rec.who(t, r))
 }
 
 // routeOf returns the route of a request. A mux is asked in advance, as far as

@@ -123,7 +123,7 @@ func (l *Limiter) takeAt(now int64, n int) (wait time.Duration, ok bool) {
 // Return gives back n tokens that were taken for work that did not happen. The
 // bucket never holds more than its Burst. It ignores an n that is not positive.
 func (l *Limiter) Return(n int) {
-	if n <= 0 {
+	if n <= 0 || l.next.Load() == always {
 		return
 	}
 	l.mu.Lock()

@@ -104,7 +104,7 @@ func writeProblem(w http.ResponseWriter, r *http.Request, e *Error, requestID st
 		}
 	}
 	// One allocation for all the values, of which none can grow into the next.
-	values := [...]string{contentTypes[f], strconv.Itoa(len(body)), "no-store", "nosniff", p.requestID, "Accept", ""}
+	values := [...]string{contentTypes[f], itoa(len(body)), "no-store", "nosniff", p.requestID, "Accept", ""}
 	set := func(name string, i int) { h[name] = values[i : i+1 : i+1] }
 	set("Content-Type", 0)
 	set("Content-Length", 1)
@@ -134,6 +134,24 @@ func writeProblem(w http.ResponseWriter, r *http.Request, e *Error, requestID st
 		bodies.Put(buffer)
 	}
 }
+
+// itoa is strconv.Itoa, which takes an allocation for each number above 99.
+func itoa(n int) string {
+	if n < 100 || n > 999 {
+		return strconv.Itoa(n)
+	}
+	i := 3 * (n - 100)
+	return hundreds[i : i+3]
+}
+
+// hundreds are the numbers from 100 to 999, one after the other.
+var hundreds = func() string { //nolint:gochecknoglobals // a constant
+	var b []byte
+	for n := 100; n <= 999; n++ {
+		b = strconv.AppendInt(b, int64(n), 10)
+	}
+	return string(b)
+}()
 
 // lists reports whether one of the lines of a header names the token.
 func lists(lines []string, token string) bool {
