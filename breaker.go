@@ -39,7 +39,7 @@ type Dependency struct {
 
 	mu       sync.Mutex // guards the fields below, and half-open phases
 	circuit  *gobreaker.TwoStepCircuitBreaker[struct{}]
-	ask      question      // what the circuit's ReadyToTrip is to answer
+	ask      question      // of the call that ended last, of those that failed or were slow
 	moved    bool          // the circuit has come to a verdict
 	period   time.Duration // of the last open phase, before jitter; 0: none yet
 	byCheck  bool          // the Check has closed it
@@ -228,11 +228,10 @@ func failureKind(err error) (kind string) {
 			kind = "unknown" // methods of the error panic
 		}
 	}()
-	var status statusError
-	switch {
+	switch status := as[statusError](err); {
 	case err == errPanicked: //nolint:errorlint // nobody can wrap it
 		return "panic"
-	case errors.As(err, &status):
+	case status != 0:
 		return status.Error()
 	case errors.Is(err, context.DeadlineExceeded):
 		return "timeout"

@@ -124,7 +124,7 @@ func (d *Dependency) newCircuit() *gobreaker.TwoStepCircuitBreaker[struct{}] {
 	return gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		MaxRequests:   1,
 		Timeout:       1,
-		ReadyToTrip:   func(gobreaker.Counts) bool { return d.ask.trips() },
+		ReadyToTrip:   func(gobreaker.Counts) bool { return true }, // or it would not be told
 		OnStateChange: func(_ string, _, to gobreaker.State) { d.moved = to != gobreaker.StateHalfOpen },
 	})
 }
@@ -148,7 +148,7 @@ type question struct {
 	why          string
 }
 
-// trips is what the circuit asks for each call that failed or was slow.
+// trips answers it.
 func (q *question) trips() bool {
 	q.tally = q.phase.window.sum(q.now)
 	share := func(n int64) float64 { return float64(n) / float64(max(q.tally.calls, 1)) }
@@ -201,7 +201,7 @@ func (d *Dependency) report(ctx context.Context, c *call, o Outcome, slow bool, 
 	case d.phase.Load() != ph || ph.mode != ModeAuto:
 	case closed:
 		d.ask = question{phase: ph, limits: d.tuned.Load(), now: now, failed: failed, slow: slow}
-		if d.feed(errVerdict) {
+		if d.ask.trips() && d.feed(errVerdict) {
 			d.trip(d.now(), err) // not before the circuit did, which has its own clock
 		}
 	default:

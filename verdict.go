@@ -50,8 +50,7 @@ func (c *call) judge(ctx context.Context, err error) verdict {
 
 // wrap returns what the caller of a call gets for an error.
 func (c *call) wrap(err error, v verdict) error {
-	var inner *DependencyError
-	if errors.As(err, &inner) && inner != nil && (inner.dependency == c.d || v.outcome == OutcomeIgnored) {
+	if inner := as[*DependencyError](err); inner != nil && (inner.dependency == c.d || v.outcome == OutcomeIgnored) {
 		return err
 	}
 	failed := v.outcome == OutcomeFailed || v.outcome == OutcomeAnswered
@@ -85,32 +84,56 @@ func (c *call) whoseFault(ctx context.Context, ended error) Outcome {
 
 // byRule judges an error that no classifier has judged.
 func (c *call) byRule(err error) Outcome {
-	var inner *DependencyError
-	var refused *RefusedError
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &inner) && inner != nil:
+	if isPlain(err) {
+		return OutcomeFailed
+	}
+	switch inner := as[*DependencyError](err); {
+	case inner != nil:
 		if inner.dependency == c.d {
 			return inner.outcome
 		}
 		return OutcomeIgnored
 	case isAnswer(err):
 		return OutcomeSucceeded
-	case errors.As(err, &refused), errors.As(err, &tooLarge):
+	case as[*RefusedError](err) != nil, as[*http.MaxBytesError](err) != nil:
 		return OutcomeIgnored
 	}
 	return OutcomeFailed
 }
 
+// as is errors.As, with the zero T for an error that is and holds none.
+func as[T error](err error) (none T) {
+	if isPlain(err) {
+		return none
+	}
+	return search[T](err)
+}
+
+func search[T error](err error) (found T) {
+	errors.As(err, &found)
+	return found
+}
+
+// isPlain reports whether an error is surely none of those that mean something
+// here, nor holds one: looking with errors.As takes most of the time of a call
+// that fails.
+func isPlain(err error) bool {
+	switch err.(type) { //nolint:errorlint // what wraps is among the cases
+	case *DependencyError, *Error, *RefusedError, *http.MaxBytesError, statusError,
+		interface{ Unwrap() error }, interface{ Unwrap() []error }, interface{ As(any) bool }:
+		return false
+	}
+	return true
+}
+
 // isAnswer reports whether an error is the application's own answer.
 func isAnswer(err error) bool {
-	var own *Error
-	return errors.As(err, &own) && own != nil && own.Status < 500
+	own := as[*Error](err)
+	return own != nil && own.Status < 500
 }
 
 // contextEnded reports whether an error tells of the end of a context. That of
 // who would not wait for a Limiter until his deadline does not.
 func contextEnded(err error) bool {
-	var refused *RefusedError
-	return (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) && !errors.As(err, &refused)
+	return (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) && as[*RefusedError](err) == nil
 }
