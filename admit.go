@@ -67,7 +67,7 @@ func (rec *recorder) refuse(why refusal, draws int, wait time.Duration, cost int
 	rec.takeBack(draws)
 	switch {
 	case !limited:
-		return refusedByBound
+		return errFull
 	case rec.outer != nil || rec.planned() > 0: // else there is no other bucket to ask
 		wait = later(wait, rec.waitForAll(cost))
 	}
@@ -76,8 +76,8 @@ func (rec *recorder) refuse(why refusal, draws int, wait time.Duration, cost int
 
 // What nobody can tell one from another is shared.
 var (
-	refusedByBound = &RefusedError{kind: refusedOverloaded, wait: never} //nolint:gochecknoglobals // a constant
-	refusedByDrain = &RefusedError{kind: refusedDraining, wait: never}   //nolint:gochecknoglobals // likewise
+	errFull    = &RefusedError{kind: refusedOverloaded, wait: never}
+	errDrained = &RefusedError{kind: refusedDraining, wait: never}
 )
 
 // waitForAll returns how long until all the buckets can give what the request

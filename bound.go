@@ -115,18 +115,17 @@ func (b *bound) turnDown(p Priority) {
 	b.refused(p.rank(), b.now())
 }
 
-// wait takes a place, for which it may wait. There is noSeat if there is none in
-// time: the context is that of who asks, and nobody waits beyond its end.
-func (b *bound) wait(ctx context.Context, p Priority, who clientKey) seat {
-	left, gone := time.Duration(math.MaxInt64), ctx.Done() // user code, as it may be: not from the queue
+// wait takes a place, for which it may wait from now on. There is noSeat if there is
+// none in time: the context is that of who asks, and nobody waits beyond its end.
+func (b *bound) wait(ctx context.Context, now int64, p Priority, who clientKey) seat {
+	left, gone := longest, ctx.Done() // user code, as it may be: not from the queue
 	if canceled(ctx) {
 		return noSeat
 	}
 	if deadline, ok := ctx.Deadline(); ok {
-		left = time.Until(deadline)
+		left = deadline.Sub(b.start.Add(time.Duration(now)))
 	}
 	b.mu.Lock()
-	now := b.now()
 	if b.free(now) {
 		b.mu.Unlock()
 		return seatAt(now)

@@ -123,7 +123,7 @@ func (c *call) queue(ctx context.Context) *DependencyError {
 		d.bound.turnDown(priorityOf(ctx))
 		return d.full
 	}
-	s := d.bound.wait(ctx, priorityOf(ctx), clientKey{})
+	s := d.bound.wait(ctx, now, priorityOf(ctx), clientKey{})
 	if s == noSeat {
 		if err := ctx.Err(); err != nil {
 			e := &DependencyError{dependency: d, outcome: OutcomeIgnored, err: err, until: unknown}

@@ -49,7 +49,8 @@ func (rec *recorder) board(f *flight, c *Concurrency, t *tuned, rt *Route, m *ht
 		return noSeat
 	}
 	b := f.bound
-	if now := b.now(); b.enter(now) {
+	now := b.now()
+	if b.enter(now) {
 		return seatAt(now)
 	}
 	p := t.priority(r, rec.guard.routeOf(rt, m, r))
@@ -57,7 +58,7 @@ func (rec *recorder) board(f *flight, c *Concurrency, t *tuned, rt *Route, m *ht
 		b.turnDown(p)
 		return noSeat
 	}
-	return b.wait(r.Context(), p, rec.who(t, r))
+	return b.wait(r.Context(), now, p, rec.who(t, r))
 }
 
 // routeOf returns the route of a request. A mux is asked in advance, as far as

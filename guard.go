@@ -253,7 +253,7 @@ func (rec *recorder) admit(t *tuned, rt *Route, m *http.ServeMux, r *http.Reques
 	if rec.outer != nil {
 		before = rec.outer.held()
 	} else if g.phase.Load() == refusing {
-		return refusedByDrain
+		return errDrained
 	}
 	var own *tunedRoute
 	var down *DependencyError
