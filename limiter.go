@@ -31,8 +31,7 @@ type Limiter struct {
 	// the lock: until this instant (0: there is none) as many as are left.
 	until atomic.Int64
 	_     [64]byte // everybody reads the above and writes the below
-	left  atomic.Int64
-	_     [64]byte
+	left  [cells]cell
 
 	mu       sync.Mutex    // guards the fields below
 	bucket   *rate.Limiter // the bucket of record
@@ -98,7 +97,7 @@ func (l *Limiter) takeAt(now int64, n int) (wait time.Duration, ok bool) {
 		if now < next {
 			return until(now, next), false
 		}
-		if now < expiry && l.left.Add(-1) >= 0 {
+		if now < expiry && l.spend() {
 			return 0, true
 		}
 	}
@@ -118,6 +117,20 @@ func (l *Limiter) takeAt(now int64, n int) (wait time.Duration, ok bool) {
 		l.next.Store(after(now, wait))
 	}
 	return wait, false
+}
+
+// spend takes a token from the block, if one is left.
+func (l *Limiter) spend() bool {
+	own := cellHere()
+	if l.left[own].n.Add(-1) >= 0 {
+		return true
+	}
+	for i := range l.left {
+		if left := &l.left[i].n; left.Load() > 0 && left.Add(-1) >= 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Return gives back n tokens that were taken for work that did not happen. The
@@ -208,8 +221,11 @@ func (l *Limiter) settle() (now int64, busy bool) {
 		return l.now(), false
 	}
 	expiry := l.until.Swap(0)
-	spent := l.out - int(max(l.left.Swap(0), 0)) // below 0, so many found nothing left
-	now = l.now()                                // not before the swap: until then others may have spent
+	spent := l.out
+	for i := range l.left {
+		spent -= int(max(l.left[i].n.Swap(0), 0)) // below 0, so many found nothing left
+	}
+	now = l.now() // not before the swaps: until then others may have spent
 	t := l.at(min(now, expiry))
 	l.bucket.AllowN(t, -l.out)
 	l.bucket.AllowN(t, spent)
@@ -231,8 +247,15 @@ func (l *Limiter) checkOut(now int64) {
 		return
 	}
 	l.out = n
-	l.left.Store(int64(n))
+	l.deal(n)
 	l.until.Store(now + l.life)
+}
+
+// deal spreads the tokens of a block.
+func (l *Limiter) deal(n int) {
+	for i := range l.left {
+		l.left[i].n.Store(int64((n + i) / cells)) // which makes n in all
+	}
 }
 
 // allow takes n tokens from the bucket of record. The caller holds mu and has
