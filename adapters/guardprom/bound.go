@@ -26,20 +26,20 @@ func newBoundDescs(b *builder, prefix string, of []string, what string) boundDes
 	}
 }
 
-func (d *boundDescs) collect(ch chan<- prometheus.Metric, b *guard.BoundSnapshot, of []string) {
+func (d *boundDescs) collect(out sink, b *guard.BoundSnapshot, of []string) {
 	if b.Limit == 0 {
 		return // there is no queue
 	}
-	gauge(ch, d.selfTuned, truth(b.SelfTuned), of...)
-	gauge(ch, d.waiting, float64(b.Waiting), of...)
-	gauge(ch, d.shedding, truth(b.Shedding), of...)
-	counters(
-		ch, d.shed, of,
+	out.gauge(d.selfTuned, truth(b.SelfTuned), of...)
+	out.gauge(d.waiting, float64(b.Waiting), of...)
+	out.gauge(d.shedding, truth(b.Shedding), of...)
+	out.counters(
+		d.shed, of,
 		count{guard.PriorityCritical.String(), b.Shed.Critical},
 		count{guard.PriorityNormal.String(), b.Shed.Normal},
 		count{guard.PrioritySheddable.String(), b.Shed.Sheddable},
 	)
 	if b.NoQueue > 0 {
-		gauge(ch, d.noQueue, seconds(b.NoQueue), of...)
+		out.gauge(d.noQueue, seconds(b.NoQueue), of...)
 	}
 }

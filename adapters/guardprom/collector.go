@@ -14,7 +14,7 @@ import (
 // [New]; the zero Collector is not usable. It is safe for concurrent use.
 type Collector struct {
 	guard   *guard.Guard
-	started float64 // Unix time, in seconds
+	started time.Time // when the guard was made
 	buckets []bucketBound
 	native  bool
 
@@ -54,7 +54,7 @@ func New(g *guard.Guard, o Options) (*Collector, error) {
 	}
 	s := g.Snapshot()
 	// Taken once: the two clocks differ by some microseconds each time.
-	c.started = seconds(time.Duration(s.Time.Add(-s.Uptime).UnixNano()))
+	c.started = s.Time.Add(-s.Uptime)
 	return c, nil
 }
 
@@ -69,16 +69,17 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 // is scraped together belongs together.
 func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	s := c.guard.Snapshot()
-	c.collectWhole(ch, &s)
-	c.collectTraffic(ch, &c.requests, &s.Requests)
+	out := sink{ch: ch, since: c.started}
+	c.collectWhole(out, &s)
+	c.collectTraffic(out, &c.requests, &s.Requests)
 	for i := range s.Routes {
 		r := &s.Routes[i]
 		name := label(r.Name)
-		gauge(ch, c.routes.cost, float64(r.Cost), name)
-		c.collectTraffic(ch, &c.routes, &r.Traffic, name)
+		out.gauge(c.routes.cost, float64(r.Cost), name)
+		c.collectTraffic(out, &c.routes, &r.Traffic, name)
 	}
 	for i := range s.Dependencies {
-		c.collectDependency(ch, &s.Dependencies[i])
+		c.collectDependency(out, &s.Dependencies[i])
 	}
 }
 
@@ -96,11 +97,11 @@ func newWholeDescs(b *builder) wholeDescs {
 	}
 }
 
-func (c *Collector) collectWhole(ch chan<- prometheus.Metric, s *guard.Snapshot) {
-	gauge(ch, c.whole.started, c.started)
-	stateSet(ch, c.whole.phase, s.Phase, []string{"serving", "draining", "refusing"})
-	stateSet(ch, c.whole.health, s.Health.String(), []string{
+func (c *Collector) collectWhole(out sink, s *guard.Snapshot) {
+	out.gauge(c.whole.started, unix(c.started))
+	out.stateSet(c.whole.phase, s.Phase, []string{"serving", "draining", "refusing"})
+	out.stateSet(c.whole.health, s.Health.String(), []string{
 		guard.HealthPass.String(), guard.HealthWarn.String(), guard.HealthFail.String(),
 	})
-	gauge(ch, c.whole.shadow, truth(s.Shadow))
+	out.gauge(c.whole.shadow, truth(s.Shadow))
 }

@@ -1,13 +1,16 @@
 package guardprom_test
 
 import (
+	"errors"
 	"math"
+	"net/http"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -120,42 +123,22 @@ func TestCollectorLint(t *testing.T) {
 	}
 }
 
-// Whatever the clients send, the labels are these and their values the program's.
-func TestCollectorLabelsAreBounded(t *testing.T) {
+// A guard that is closed, and one that is nothing but made, can be scraped.
+func TestCollectorOfAClosedGuard(t *testing.T) {
 	f := newFull(t)
 	reg := register(t, f.Guard, guardprom.Options{})
 	f.exercise(t)
-	before := len(values(t, reg))
-	for _, key := range []string{"secret-1", "secret-2", "secret-3"} {
-		f.get("/pages?"+key, key)
-		f.get("/visits/"+key, key)
-	}
+	before := values(t, reg)
+	require.NoError(t, f.Close())
 	after := values(t, reg)
-	require.Len(t, after, before, "clients have made series")
-	name := regexp.MustCompile(`(\w+)="`)
-	allowed := []string{"route", "dependency", "reason", "outcome", "state", "mode", "priority", "limit", "code", "le"}
-	for s := range after {
-		require.NotContains(t, s, "secret")
-		require.NotContains(t, s, "alice")
-		for _, l := range name.FindAllStringSubmatch(s, -1) {
-			require.Contains(t, allowed, l[1], s)
-		}
-	}
-}
+	require.Len(t, after, len(before))
+	require.Equal(t, before[`guard_requests_total{outcome="served"}`], after[`guard_requests_total{outcome="served"}`])
 
-// Names are the program's, and may be anything.
-func TestCollectorNames(t *testing.T) {
-	g := newGuard(t, guard.Config{Clients: []guard.ClientLimit{{Name: "\xff limit", Limit: guard.Limit{Rate: 1}}}})
-	for _, name := range []string{"\xff", "\xfe", "a\"b\\c\nd", "é", "{}", strings.Repeat("x", 5000)} {
-		_, err := g.Route(name, guard.RouteConfig{})
-		require.NoError(t, err)
-		_, err = g.Dependency(name, guard.DependencyConfig{})
-		require.NoError(t, err)
+	for _, o := range []guardprom.Options{{}, {NativeHistograms: true}, {Buckets: []float64{}}} {
+		got := values(t, register(t, newGuard(t, guard.Config{}), o))
+		require.Equal(t, 0.0, got[`guard_request_duration_seconds_count`])
+		require.Equal(t, 0.0, got[`guard_request_duration_seconds_sum`])
 	}
-	got := values(t, register(t, g, guardprom.Options{}))
-	require.Contains(t, got, `guard_route_requests_in_flight{route="\"\\xff\""}`)
-	require.Contains(t, got, `guard_dependency_calls_in_flight{dependency="\"\\xfe\""}`)
-	require.Contains(t, got, `guard_client_limit_keys{limit="\"\\xff limit\""}`)
 }
 
 func TestCollectorTwoGuards(t *testing.T) {
@@ -195,27 +178,83 @@ func TestCollectorNeverGoesBackwards(t *testing.T) {
 	}
 	wg.Go(func() {
 		for i := range 40 {
-			err := f.Tune(func(c *guard.Config) {
-				c.Concurrency = guard.Concurrency{SelfTuned: i%2 == 0}
-				c.Clients[0].Limit.Burst = 1 + i
-			})
-			if err != nil {
+			some, none := guard.Limit{Rate: 1e6}, guard.Limit{}
+			if i%2 == 0 {
+				some, none = none, some
+			}
+			errs := []error{
+				f.Tune(func(c *guard.Config) {
+					c.Concurrency, c.Limit = guard.Concurrency{SelfTuned: i%2 == 0}, some
+					c.Clients[0].Limit = none
+				}),
+				f.visits.Tune(func(c *guard.RouteConfig) {
+					c.Concurrency, c.Limit = guard.Concurrency{Max: i % 2}, none
+					c.Clients[0].Limit = some
+				}),
+				f.db.Tune(func(c *guard.DependencyConfig) { c.Concurrency = guard.Concurrency{SelfTuned: i%2 == 0} }),
+			}
+			if err := errors.Join(errs...); err != nil {
 				t.Error(err)
 			}
 		}
 	})
 	grows := regexp.MustCompile(`^\w+(_total|_count|_sum|_bucket)(\{|$)`)
-	last := map[string]float64{}
-	for range 40 {
-		for name, v := range values(t, reg) {
-			if grows.MatchString(name) {
-				require.GreaterOrEqual(t, v, last[name], name)
-				last[name] = v
+	scrape := func(last map[string]float64) {
+		for range 40 {
+			for name, v := range values(t, reg) {
+				if grows.MatchString(name) {
+					require.GreaterOrEqual(t, v, last[name], name)
+					last[name] = v
+				}
 			}
 		}
 	}
+	wg.Go(func() { // another Prometheus
+		for range 40 {
+			if _, err := reg.Gather(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	last := map[string]float64{}
+	scrape(last)
 	wg.Wait()
+	scrape(last)
 	require.Greater(t, len(last), 100)
+}
+
+// A bound that loses its queue, and gets it again, goes on counting.
+func TestCollectorShedIsKept(t *testing.T) {
+	f := newFull(t)
+	reg := register(t, f.Guard, guardprom.Options{})
+	bounds := func(g, route guard.Concurrency) map[string]float64 {
+		require.NoError(t, f.Tune(func(c *guard.Config) { c.Concurrency = g }))
+		require.NoError(t, f.visits.Tune(func(c *guard.RouteConfig) { c.Concurrency = route }))
+		return values(t, reg)
+	}
+	const shed, ofRoute = `guard_bound_shed_total{priority="normal"}`, `guard_route_bound_shed_total{priority="normal",route="visits"}`
+	one := guard.Concurrency{Max: 1, MaxWait: time.Nanosecond}
+	bounds(guard.Concurrency{}, one)
+	inside, leave := make(chan struct{}), make(chan struct{})
+	f.visit = func() {
+		close(inside)
+		<-leave
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { f.get("/visits", "bob") })
+	<-inside
+	require.Equal(t, http.StatusServiceUnavailable, f.get("/visits", "carol"), "the place is taken")
+	close(leave)
+	wg.Wait()
+
+	got := values(t, reg)
+	require.Equal(t, 1.0, got[ofRoute])
+	require.NotContains(t, got, shed, "the guard has no bound, and the route's is the route's")
+	require.Equal(t, 1.0, got[`guard_requests_refused_total{reason="overloaded"}`])
+	require.NotContains(t, bounds(one, guard.Concurrency{Max: 1}), ofRoute)
+	got = bounds(one, one)
+	require.Equal(t, 1.0, got[ofRoute])
+	require.Equal(t, 0.0, got[shed])
 }
 
 func TestNewErrors(t *testing.T) {

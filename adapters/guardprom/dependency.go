@@ -53,47 +53,47 @@ func newDependencyDescs(b *builder) dependencyDescs {
 	}
 }
 
-func (c *Collector) collectDependency(ch chan<- prometheus.Metric, s *guard.DependencySnapshot) {
+func (c *Collector) collectDependency(out sink, s *guard.DependencySnapshot) {
 	d, name := &c.dependencies, label(s.Name)
 	of := []string{name}
-	stateSet(ch, d.state, s.State.String(), []string{
+	out.stateSet(d.state, s.State.String(), []string{
 		guard.StateClosed.String(), guard.StateHalfOpen.String(), guard.StateOpen.String(),
 	}, name)
-	stateSet(ch, d.mode, s.Mode.String(), []string{
+	out.stateSet(d.mode, s.Mode.String(), []string{
 		guard.ModeAuto.String(), guard.ModeOpen.String(), guard.ModeClosed.String(),
 	}, name)
-	gauge(ch, d.changed, float64(s.Since.UnixNano())/1e9, name)
-	gauge(ch, d.nextProbe, seconds(s.NextProbe), name)
-	gauge(ch, d.pause, seconds(s.PausedFor), name)
-	gauge(ch, d.required, truth(s.Required), name)
+	out.gauge(d.changed, unix(s.Since), name)
+	out.gauge(d.nextProbe, seconds(s.NextProbe), name)
+	out.gauge(d.pause, seconds(s.PausedFor), name)
+	out.gauge(d.required, truth(s.Required), name)
 
 	n := &s.Counts
-	counters(
-		ch, d.calls, of,
+	out.counters(
+		d.calls, of,
 		count{guard.OutcomeSucceeded.String(), n.Succeeded}, count{guard.OutcomeFailed.String(), n.Failed},
 		count{guard.OutcomeAnswered.String(), n.Answered}, count{guard.OutcomeIgnored.String(), n.Ignored},
 	)
-	counter(ch, d.slow, n.Slow, name)
-	counters(ch, d.refused, of, count{"open", n.Open}, count{"throttled", n.Throttled}, count{"saturated", n.Saturated})
-	ch <- c.histogram(d.duration, &s.Latency, of)
+	out.counter(d.slow, n.Slow, name)
+	out.counters(d.refused, of, count{"open", n.Open}, count{"throttled", n.Throttled}, count{"saturated", n.Saturated})
+	out.ch <- c.histogram(d.duration, &s.Latency, of)
 
-	gauge(ch, d.inFlight, float64(s.InFlight), name)
+	out.gauge(d.inFlight, float64(s.InFlight), name)
 	if s.MaxInFlight > 0 {
-		gauge(ch, d.inFlightLimit, float64(s.MaxInFlight), name)
+		out.gauge(d.inFlightLimit, float64(s.MaxInFlight), name)
 	}
-	d.bound.collect(ch, &s.Bound, of)
+	d.bound.collect(out, &s.Bound, of)
 
 	w := &s.Window
-	gauge(ch, d.windowCalls, float64(w.Calls), name)
-	gauge(ch, d.windowMinCalls, float64(w.MinCalls), name)
-	gauge(ch, d.streak, float64(w.Streak), name)
-	gauge(ch, d.failures, share(w.Failed, w.Calls), name)
-	gauge(ch, d.failuresLimit, w.FailureRate, name)
+	out.gauge(d.windowCalls, float64(w.Calls), name)
+	out.gauge(d.windowMinCalls, float64(w.MinCalls), name)
+	out.gauge(d.streak, float64(w.Streak), name)
+	out.gauge(d.failures, share(w.Failed, w.Calls), name)
+	out.gauge(d.failuresLimit, w.FailureRate, name)
 	if w.SlowCall > 0 {
-		gauge(ch, d.slowness, share(w.Slow, w.Calls), name)
-		gauge(ch, d.slownessLimit, w.SlowRate, name)
+		out.gauge(d.slowness, share(w.Slow, w.Calls), name)
+		out.gauge(d.slownessLimit, w.SlowRate, name)
 	}
 	if !s.FailedAt.IsZero() {
-		gauge(ch, d.lastFailure, float64(s.FailedAt.UnixNano())/1e9, name)
+		out.gauge(d.lastFailure, unix(s.FailedAt), name)
 	}
 }

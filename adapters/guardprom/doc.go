@@ -16,23 +16,30 @@
 //
 // All names begin with guard_. What begins with guard_route_ is of one route and
 // has the label route, what begins with guard_dependency_ is of one dependency and
-// has the label dependency; the rest is of the whole guard, the requests of its
-// routes included, so that nothing has to be summed up. The table of all metrics is
-// in the README, with what to do about each.
+// has the label dependency. The rest is of the guard: its requests, refusals,
+// responses and durations include those of its routes, so that nothing has to be
+// summed up; its limits and bounds are its own, and the routes have theirs. The table
+// of all metrics is in the README, with what to do about each.
+//
+// A request that is refused because its route needs a dependency that is down is no
+// call to that: guard_requests_refused_total counts it, and
+// guard_dependency_calls_refused_total does not.
 //
 // # Labels
 //
 // The values of all labels are bounded: names that the program gave to routes,
 // dependencies and client limits, and the fixed words for states, outcomes, reasons
 // and priorities. Nothing that a client sent gets into one, nor does the text of an
-// error. A name that is not UTF-8, which Prometheus refuses, is shown quoted.
+// error. A name that is not UTF-8, which Prometheus refuses, is shown quoted, and so
+// is one that begins with a quote; the second limit per client of a name has a number.
 //
 // # Counters
 //
-// Counters count from the start of the guard, and never go backwards, whatever is
-// tuned. What is not there is not shown, rather than shown as 0: the limit of a
-// route that has none, the queue of a bound without one. Fixed words are always
-// shown, at 0 too, so that the first refusal is an increase.
+// Counters count from the start of the guard, which is their created timestamp, and
+// never go backwards, whatever limit or bound is tuned. What is not there is not
+// shown, rather than shown as 0: the limit of a route that has none, the queue of a
+// bound without one. Fixed words are always shown, at 0 too, so that the first refusal
+// is an increase.
 //
 // # Histograms
 //

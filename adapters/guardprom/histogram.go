@@ -23,7 +23,7 @@ const (
 // histogram returns a classic or a native histogram of l.
 func (c *Collector) histogram(d *prometheus.Desc, l *guard.Latency, of []string) prometheus.Metric {
 	if c.native {
-		return nativeHistogram(d, l, of)
+		return c.nativeHistogram(d, l, of)
 	}
 	cumulative := make(map[float64]uint64, len(c.buckets))
 	var below, all uint64
@@ -43,10 +43,10 @@ func (c *Collector) histogram(d *prometheus.Desc, l *guard.Latency, of []string)
 	for ; next < len(c.buckets); next++ {
 		cumulative[c.buckets[next].seconds] = below
 	}
-	return prometheus.MustNewConstHistogram(d, all, sum, cumulative, of...)
+	return prometheus.MustNewConstHistogramWithCreatedTimestamp(d, all, sum, cumulative, c.started, of...)
 }
 
-func nativeHistogram(d *prometheus.Desc, l *guard.Latency, of []string) prometheus.Metric {
+func (c *Collector) nativeHistogram(d *prometheus.Desc, l *guard.Latency, of []string) prometheus.Metric {
 	buckets := map[int]int64{}
 	var zero, all uint64
 	var sum float64
@@ -60,7 +60,7 @@ func nativeHistogram(d *prometheus.Desc, l *guard.Latency, of []string) promethe
 		}
 		buckets[nativeIndex(t)] += int64(n) //nolint:gosec // no guard lives to see 2⁶³ of anything
 	}
-	m, err := prometheus.NewConstNativeHistogram(d, all, sum, buckets, nil, zero, nativeSchema, nativeZero, time.Time{}, of...)
+	m, err := prometheus.NewConstNativeHistogram(d, all, sum, buckets, nil, zero, nativeSchema, nativeZero, c.started, of...)
 	if err != nil {
 		return prometheus.NewInvalidMetric(d, err)
 	}
@@ -71,12 +71,12 @@ func nativeHistogram(d *prometheus.Desc, l *guard.Latency, of []string) promethe
 // ends with 2^(i/8) seconds.
 func nativeIndex(t float64) int { return int(math.Ceil(math.Log2(t) * (1 << nativeSchema))) }
 
-// typical returns how long what is below a bound took, in seconds: the middle
-// between the bound and an eighth less, which is where it is (see
-// [guard.Latency]). It is off by a seventeenth of the truth at the most.
+// typical returns how long what is below a bound took, in seconds. It took from
+// eight ninths of the bound on (see [guard.Latency]), so that this is off by a
+// seventeenth of the truth at the most, either way.
 func typical(bound time.Duration) float64 {
 	if bound == 0 {
 		return seconds(lastAtLeast)
 	}
-	return seconds(bound) * (1 + 1/1.125) / 2
+	return seconds(bound) * 16 / 17
 }

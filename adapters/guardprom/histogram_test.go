@@ -25,10 +25,12 @@ var took = []time.Duration{
 	700 * time.Millisecond, 5 * time.Second, time.Hour,
 }
 
-// timed returns a histogram of calls that took so long, and the values scraped.
-func timed(t *testing.T, o guardprom.Options) (h *dto.Histogram) {
+// timed returns a histogram of calls that took so long.
+func timed(t *testing.T, o guardprom.Options, took ...time.Duration) (h *dto.Histogram) {
 	t.Helper()
+	var made time.Time
 	synctest.Test(t, func(t *testing.T) {
+		made = time.Now()
 		g, err := guard.New(guard.Config{Logger: slog.New(slog.DiscardHandler)})
 		require.NoError(t, err)
 		defer g.Close()
@@ -54,12 +56,13 @@ func timed(t *testing.T, o guardprom.Options) (h *dto.Histogram) {
 	})
 	require.NotNil(t, h)
 	require.Equal(t, uint64(len(took)), h.GetSampleCount())
+	require.Equal(t, made.Unix(), h.GetCreatedTimestamp().GetSeconds())
 	return h
 }
 
 // The classic buckets count exactly where their bounds are the guard's.
 func TestHistogramDefaultBuckets(t *testing.T) {
-	h := timed(t, guardprom.Options{})
+	h := timed(t, guardprom.Options{}, took...)
 	require.Len(t, h.GetBucket(), len(guardprom.DefaultBuckets()))
 	for i, b := range h.GetBucket() {
 		require.Equal(t, guardprom.DefaultBuckets()[i], b.GetUpperBound())
@@ -77,7 +80,7 @@ func TestHistogramDefaultBuckets(t *testing.T) {
 // all that is an eighth below.
 func TestHistogramOwnBuckets(t *testing.T) {
 	bounds := []float64{1e-9, 0.001, 0.0095, 0.0120, 0.3, 0.9, 10, 1e5, 1e300}
-	h := timed(t, guardprom.Options{Buckets: bounds})
+	h := timed(t, guardprom.Options{Buckets: bounds}, took...)
 	require.Len(t, h.GetBucket(), len(bounds))
 	for i, b := range h.GetBucket() {
 		require.Equal(t, bounds[i], b.GetUpperBound())
@@ -97,21 +100,42 @@ func TestHistogramOwnBuckets(t *testing.T) {
 	require.Equal(t, uint64(len(took)-1), h.GetBucket()[7].GetCumulativeCount(), "an hour is beyond what the guard tells apart")
 }
 
+// The sum is right within 6 %, also where a bucket begins and where it ends, and
+// whether a doubling begins there or not.
 func TestHistogramSum(t *testing.T) {
-	var sum float64
-	for _, long := range took {
-		sum += min(long, 2*time.Minute).Seconds()
-	}
+	const at = 1 << 30
 	for name, o := range map[string]guardprom.Options{"classic": {}, "native": {NativeHistograms: true}} {
-		t.Run(name, func(t *testing.T) {
-			require.InEpsilon(t, sum, timed(t, o).GetSampleSum(), 0.06)
-		})
+		for _, all := range [][]time.Duration{took, {at}, {at - 1}, {at * 9 / 8}, {at*9/8 - 1}, {at * 15 / 8}, {at*15/8 - 1}} {
+			t.Run(name+" "+all[0].String(), func(t *testing.T) {
+				var sum float64
+				for _, long := range all {
+					sum += min(long, 2*time.Minute).Seconds()
+				}
+				require.InEpsilon(t, sum, timed(t, o, all...).GetSampleSum(), 0.06)
+			})
+		}
 	}
 }
 
-// Native buckets count all, and each where it is within an eighth.
-func TestHistogramNative(t *testing.T) {
+// One that counts nothing is a native histogram all the same.
+func TestHistogramNativeEmpty(t *testing.T) {
 	h := timed(t, guardprom.Options{NativeHistograms: true})
+	require.Equal(t, int32(3), h.GetSchema())
+	require.Positive(t, h.GetZeroThreshold(), "this is what it is known by")
+	require.Zero(t, h.GetZeroCount())
+	require.Empty(t, h.GetPositiveSpan())
+	require.Zero(t, h.GetSampleSum())
+	require.Empty(t, h.GetBucket())
+}
+
+// Native buckets count all, and each where the middle of the guard's bucket is,
+// which is within a seventeenth of the truth.
+func TestHistogramNative(t *testing.T) {
+	took := []time.Duration{500 * time.Nanosecond, 700 * time.Nanosecond}
+	for d := 2 * time.Microsecond; d < 2*time.Minute; d = d * 6 / 5 {
+		took = append(took, d)
+	}
+	h := timed(t, guardprom.Options{NativeHistograms: true}, took...)
 	require.Empty(t, h.GetBucket())
 	require.Equal(t, int32(3), h.GetSchema())
 
@@ -129,9 +153,10 @@ func TestHistogramNative(t *testing.T) {
 			index++
 		}
 	}
-	require.Equal(t, uint64(1), h.GetZeroCount(), "half a microsecond")
-	require.Len(t, bounds, len(took)-1)
-	for i, long := range took[1:] {
-		require.InEpsilon(t, min(long, 2*time.Minute).Seconds(), bounds[i], 0.16)
+	require.Equal(t, uint64(2), h.GetZeroCount(), "below a microsecond")
+	require.Len(t, bounds, len(took)-2)
+	for i, long := range took[2:] {
+		require.LessOrEqual(t, long.Seconds(), bounds[i]*17/16)
+		require.GreaterOrEqual(t, long.Seconds(), bounds[i]*math.Exp2(-1.0/8)*17/18)
 	}
 }

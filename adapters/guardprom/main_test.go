@@ -82,7 +82,9 @@ func register(tb testing.TB, g *guard.Guard, o guardprom.Options) *prometheus.Re
 type full struct {
 	*guard.Guard
 	handler http.Handler
+	visits  *guard.Route
 	db      *guard.Dependency
+	visit   func() // what a request of visits does first; nil: nothing
 }
 
 func newFull(tb testing.TB) *full {
@@ -111,8 +113,12 @@ func newFull(tb testing.TB) *full {
 	_, err = g.Dependency("mail", guard.DependencyConfig{Concurrency: guard.Concurrency{Max: 3}})
 	require.NoError(tb, err)
 
+	f := &full{Guard: g, visits: visits, db: db}
 	mux := http.NewServeMux()
 	mux.Handle("GET /visits", visits.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
+		if f.visit != nil {
+			f.visit()
+		}
 		return db.Do(r.Context(), func(context.Context) error { return errDown })
 	}))
 	mux.Handle("GET /pages", pages.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
@@ -120,7 +126,8 @@ func newFull(tb testing.TB) *full {
 		return err
 	}))
 	mux.HandleFunc("GET /panic", func(http.ResponseWriter, *http.Request) { panic("boom") })
-	return &full{Guard: g, handler: g.Mux(mux), db: db}
+	f.handler = g.Mux(mux)
+	return f
 }
 
 func (f *full) get(path, key string) int {

@@ -3,10 +3,13 @@ package guardprom
 import (
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"example.com/guard"
 )
 
 // A builder makes descriptions, and remembers them.
@@ -23,12 +26,18 @@ func (b *builder) desc(name, help string, of []string, own ...string) *prometheu
 	return d
 }
 
-func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, value float64, labels ...string) {
-	ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+// A sink is where the metrics of one scrape go.
+type sink struct {
+	ch    chan<- prometheus.Metric
+	since time.Time // the counters count from here
 }
 
-func counter(ch chan<- prometheus.Metric, d *prometheus.Desc, value uint64, labels ...string) {
-	ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), labels...)
+func (s sink) gauge(d *prometheus.Desc, value float64, labels ...string) {
+	s.ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+}
+
+func (s sink) counter(d *prometheus.Desc, value uint64, labels ...string) {
+	s.ch <- prometheus.MustNewConstMetricWithCreatedTimestamp(d, prometheus.CounterValue, float64(value), s.since, labels...)
 }
 
 // A count is one of several that differ by the value of the last label.
@@ -37,16 +46,16 @@ type count struct {
 	n     uint64
 }
 
-func counters(ch chan<- prometheus.Metric, d *prometheus.Desc, of []string, counts ...count) {
+func (s sink) counters(d *prometheus.Desc, of []string, counts ...count) {
 	for _, c := range counts {
-		counter(ch, d, c.n, with(of, c.label)...)
+		s.counter(d, c.n, with(of, c.label)...)
 	}
 }
 
 // stateSet shows one state of several: 1 for that which is, 0 for the others.
-func stateSet(ch chan<- prometheus.Metric, d *prometheus.Desc, is string, all []string, of ...string) {
+func (s sink) stateSet(d *prometheus.Desc, is string, all []string, of ...string) {
 	for _, state := range all {
-		gauge(ch, d, truth(state == is), with(of, state)...)
+		s.gauge(d, truth(state == is), with(of, state)...)
 	}
 }
 
@@ -54,12 +63,28 @@ func stateSet(ch chan<- prometheus.Metric, d *prometheus.Desc, is string, all []
 func with(labels []string, more string) []string { return slices.Concat(labels, []string{more}) }
 
 // label returns a name as the value of a label. One that is not UTF-8 would fail
-// the whole scrape.
+// the whole scrape, so it is quoted; and so is one that looks as if it were, or the
+// two could be the same.
 func label(name string) string {
-	if utf8.ValidString(name) {
+	if utf8.ValidString(name) && !strings.HasPrefix(name, `"`) {
 		return name
 	}
 	return strconv.Quote(name)
+}
+
+// clientLabels returns the labels of limits per client, whose names may be the same:
+// the second and later ones are numbered.
+func clientLabels(clients []guard.ClientSnapshot) []string {
+	labels := make([]string, 0, len(clients))
+	for i := range clients {
+		first := label(clients[i].Name)
+		l := first
+		for n := 2; slices.Contains(labels, l); n++ {
+			l = first + " " + strconv.Itoa(n)
+		}
+		labels = append(labels, l)
+	}
+	return labels
 }
 
 func truth(b bool) float64 {
@@ -70,6 +95,9 @@ func truth(b bool) float64 {
 }
 
 func seconds(d time.Duration) float64 { return float64(d) / 1e9 }
+
+// unix returns an instant as Unix time.
+func unix(t time.Time) float64 { return float64(t.UnixNano()) / 1e9 }
 
 // share returns which part of all n are.
 func share(n, all int64) float64 { return float64(n) / float64(max(all, 1)) }

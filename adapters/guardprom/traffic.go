@@ -47,43 +47,42 @@ func newTrafficDescs(b *builder, prefix string, of []string) trafficDescs {
 	return d
 }
 
-func (c *Collector) collectTraffic(ch chan<- prometheus.Metric, d *trafficDescs, t *guard.Traffic, of ...string) {
+func (c *Collector) collectTraffic(out sink, d *trafficDescs, t *guard.Traffic, of ...string) {
 	n := &t.Counts
-	counters(
-		ch, d.requests, of,
+	out.counters(
+		d.requests, of,
 		count{guard.RequestServed.String(), n.Served}, count{guard.RequestFailed.String(), n.Failed},
 		count{guard.RequestPanicked.String(), n.Panicked}, count{guard.RequestAborted.String(), n.Aborted},
 		count{guard.RequestCanceled.String(), n.Canceled}, count{guard.RequestHijacked.String(), n.Hijacked},
 	)
 	r := &n.Refused
-	counters(
-		ch, d.refused, of,
+	out.counters(
+		d.refused, of,
 		count{"limited", r.Limited}, count{"client", r.Client}, count{"overloaded", r.Overloaded},
 		count{"draining", r.Draining}, count{"dependency", r.Dependency}, count{"saturated", r.Saturated},
 	)
-	counters(ch, d.responses, of, count{"3xx", n.Status3xx}, count{"4xx", n.Status4xx}, count{"5xx", n.Status5xx})
-	ch <- c.histogram(d.duration, &t.Latency, of)
+	out.counters(d.responses, of, count{"3xx", n.Status3xx}, count{"4xx", n.Status4xx}, count{"5xx", n.Status5xx})
+	out.ch <- c.histogram(d.duration, &t.Latency, of)
 
-	gauge(ch, d.inFlight, float64(t.InFlight), of...)
+	out.gauge(d.inFlight, float64(t.InFlight), of...)
 	if t.MaxInFlight > 0 {
-		gauge(ch, d.inFlightLimit, float64(t.MaxInFlight), of...)
+		out.gauge(d.inFlightLimit, float64(t.MaxInFlight), of...)
 	}
-	d.bound.collect(ch, &t.Bound, of)
+	d.bound.collect(out, &t.Bound, of)
 
 	if l := &t.Limit; !l.Unlimited {
-		gauge(ch, d.limitRate, l.Rate, of...)
-		gauge(ch, d.limitBurst, float64(l.Burst), of...)
-		gauge(ch, d.limitTokens, l.Tokens, of...)
+		out.gauge(d.limitRate, l.Rate, of...)
+		out.gauge(d.limitBurst, float64(l.Burst), of...)
+		out.gauge(d.limitTokens, l.Tokens, of...)
 	}
-	for i := range t.Clients {
-		l := &t.Clients[i]
-		labels := with(of, label(l.Name))
+	for i, name := range clientLabels(t.Clients) {
+		l, labels := &t.Clients[i], with(of, name)
 		if !l.Limit.Unlimited {
-			gauge(ch, d.clientRate, l.Limit.Rate, labels...)
-			gauge(ch, d.clientBurst, float64(l.Limit.Burst), labels...)
+			out.gauge(d.clientRate, l.Limit.Rate, labels...)
+			out.gauge(d.clientBurst, float64(l.Limit.Burst), labels...)
 		}
-		gauge(ch, d.clientKeys, float64(l.Keys), labels...)
-		gauge(ch, d.clientKeysLimit, float64(l.MaxKeys), labels...)
-		counter(ch, d.clientRefused, l.Refused, labels...)
+		out.gauge(d.clientKeys, float64(l.Keys), labels...)
+		out.gauge(d.clientKeysLimit, float64(l.MaxKeys), labels...)
+		out.counter(d.clientRefused, l.Refused, labels...)
 	}
 }
