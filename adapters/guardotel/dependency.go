@@ -8,7 +8,8 @@ type dependencyMetrics struct {
 	calls, slow, refusals                   counter
 	inFlight, inFlightLimit                 amount
 	bound                                   boundMetrics
-	windowCalls, windowMinCalls, streak     gauge
+	windowCalls                             amount
+	windowMinCalls, streak                  gauge
 	failures, failuresLimit                 gauge
 	slowness, slownessLimit                 gauge
 }
@@ -27,7 +28,7 @@ func newDependencyMetrics(b *builder) dependencyMetrics {
 		inFlight:       b.amount(prefix+"in_flight", "{call}", "Calls that go on"),
 		inFlightLimit:  b.amount(prefix+"in_flight_limit", "{call}", "How many calls may go on at once"),
 		bound:          newBoundMetrics(b, prefix, "call"),
-		windowCalls:    b.gauge(prefix+"window.calls", "{call}", "Calls in the window that the breaker goes by; 0 while it is not closed"),
+		windowCalls:    b.amount(prefix+"window.calls", "{call}", "Calls in the window that the breaker goes by; 0 while it is not closed"),
 		windowMinCalls: b.gauge(prefix+"window.min_calls", "{call}", "How many calls in the window it takes to trip the breaker, or failures in a row"),
 		streak:         b.gauge(prefix+"window.failure_streak", "{call}", "Failures since the last success"),
 		failures:       b.gauge(prefix+"window.failure_ratio", "1", "Share of the calls in the window that failed"),
@@ -59,7 +60,7 @@ func (m *dependencyMetrics) observe(o observer, s *guard.DependencySnapshot) {
 	}
 	m.bound.observe(o, &s.Bound)
 	w := &s.Window
-	o.gauge(m.windowCalls, float64(w.Calls))
+	o.amount(m.windowCalls, w.Calls)
 	o.gauge(m.windowMinCalls, float64(w.MinCalls))
 	o.gauge(m.streak, float64(w.Streak))
 	o.gauge(m.failures, share(w.Failed, w.Calls))

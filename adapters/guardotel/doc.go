@@ -26,7 +26,7 @@
 //	                        guard.retry_after: seconds, if known
 //	                        guard.shadow: true if it was let through all the same
 //	guard.breaker.changed   guard.dependency
-//	                        guard.state, guard.state.previous: closed, half-open, open
+//	                        guard.state, guard.previous_state: closed, half-open, open
 //	                        guard.reason: such as "failure rate"
 //	                        guard.open_for: seconds, if known
 //	                        guard.window.calls, guard.window.failed, guard.window.slow: if it has tripped

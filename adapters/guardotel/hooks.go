@@ -14,9 +14,10 @@ import (
 )
 
 // Hooks returns hooks that add refusals and changes of breakers to the active span
-// as events, and then call those of user, all of which are kept and any of which may
-// be nil. They are safe for concurrent use. Should recording panic, user is still
-// called.
+// as events, and then call those of user, once each: all of them are kept, and any
+// may be nil. They are safe for concurrent use, and allocate nothing where no span is
+// recorded. Should recording panic, user is still called; a panic of user's goes to
+// the guard, as it would without these.
 func Hooks(user guard.Hooks) guard.Hooks {
 	h := user
 	h.Refused = func(ctx context.Context, e guard.RefusalEvent) {
@@ -60,30 +61,32 @@ func refused(span trace.Span, e *guard.RefusalEvent) {
 	}
 }
 
-// reason returns why something was refused, in one of a few words.
+// reason returns why something was refused, in one of a few words. Who refused
+// decides, and then the error: that of a call may have that of a context in it, which
+// can be anything.
 func reason(e *guard.RefusalEvent) string {
 	switch {
+	case e.Dependency != "" && errors.Is(e.Err, guard.ErrSaturated):
+		return "saturated"
+	case e.Dependency != "" && errors.Is(e.Err, guard.ErrThrottled):
+		return "throttled"
+	case e.Dependency != "":
+		return "open"
 	case e.Client != "":
 		return "client"
-	case errors.Is(e.Err, guard.ErrLimited):
-		return "limited"
 	case errors.Is(e.Err, guard.ErrOverloaded):
 		return "overloaded"
 	case errors.Is(e.Err, guard.ErrDraining):
 		return "draining"
-	case errors.Is(e.Err, guard.ErrSaturated):
-		return "saturated"
-	case errors.Is(e.Err, guard.ErrThrottled):
-		return "throttled"
 	}
-	return "open"
+	return "limited"
 }
 
 func breakerChanged(span trace.Span, e *guard.BreakerEvent) {
 	attrs := []attribute.KeyValue{
 		attribute.String("guard.dependency", text(e.Dependency)),
 		attribute.String("guard.state", e.To.String()),
-		attribute.String("guard.state.previous", e.From.String()),
+		attribute.String("guard.previous_state", e.From.String()),
 		attribute.String("guard.reason", e.Reason),
 	}
 	if e.OpenFor > 0 {

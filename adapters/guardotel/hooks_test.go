@@ -155,7 +155,7 @@ func TestHooksBreaker(t *testing.T) {
 	require.InDelta(t, 3600, changed["guard.open_for"], 600)
 	delete(changed, "guard.open_for")
 	require.Equal(t, map[string]any{
-		"guard.dependency": "db", "guard.state": "open", "guard.state.previous": "closed", "guard.reason": "failures in a row",
+		"guard.dependency": "db", "guard.state": "open", "guard.previous_state": "closed", "guard.reason": "failures in a row",
 		"guard.window.calls": int64(2), "guard.window.failed": int64(2), "guard.window.slow": int64(0),
 	}, changed)
 	require.True(t, at.Equal(span.Events[0].Time), "%v, want %v", span.Events[0].Time, at)

@@ -9,11 +9,12 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
-// The kinds of instruments: a counter only grows, an amount can be summed up over
-// instances, a gauge cannot.
+// The kinds of instruments: a counter only grows, an amount (or a level, where it is
+// no whole number) can be summed up over instances, a gauge cannot.
 type (
 	counter = metric.Int64ObservableCounter
 	amount  = metric.Int64ObservableUpDownCounter
+	level   = metric.Float64ObservableUpDownCounter
 	gauge   = metric.Float64ObservableGauge
 )
 
@@ -41,6 +42,12 @@ func (b *builder) amount(name, unit, help string) amount {
 	return i
 }
 
+func (b *builder) level(name, unit, help string) level {
+	i, err := b.meter.Float64ObservableUpDownCounter(name, metric.WithUnit(unit), metric.WithDescription(help))
+	b.made(i, err)
+	return i
+}
+
 func (b *builder) gauge(name, unit, help string) gauge {
 	i, err := b.meter.Float64ObservableGauge(name, metric.WithUnit(unit), metric.WithDescription(help))
 	b.made(i, err)
@@ -63,6 +70,10 @@ func (o observer) counter(i counter, n uint64) {
 }
 
 func (o observer) amount(i amount, n int64) { o.to.ObserveInt64(i, n, metric.WithAttributes(o.of...)) }
+
+func (o observer) level(i level, value float64) {
+	o.to.ObserveFloat64(i, value, metric.WithAttributes(o.of...))
+}
 
 func (o observer) gauge(i gauge, value float64) {
 	o.to.ObserveFloat64(i, value, metric.WithAttributes(o.of...))

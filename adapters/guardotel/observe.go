@@ -30,15 +30,19 @@ type Options struct {
 
 // Observe makes the guard's metrics, which are observed whenever the provider
 // collects, until Unregister is called on what it returns: that may be done more
-// than once. The error names the option that is invalid, or is the provider's; a nil
-// guard is an error, too. The options are copied.
+// than once. A guard that is closed is observed on. The error names the option that is
+// invalid, or is the provider's; a nil guard is an error, too. The options are copied.
+//
+// What only time has changed about a breaker is told when somebody looks, which a
+// collection does: hooks then run within it. One that makes an instrument, collects or
+// unregisters there waits for ever, with the SDK, for the collection to end.
 func Observe(g *guard.Guard, o Options) (metric.Registration, error) {
 	if g == nil {
 		return nil, errors.New("guardotel: the guard is nil")
 	}
 	for i, a := range o.Attributes {
 		if !a.Valid() || strings.HasPrefix(string(a.Key), "guard.") {
-			return nil, fmt.Errorf("guardotel: Options.Attributes[%d] is %q, want a key that is not empty and does not begin with guard", i, a.Key)
+			return nil, fmt.Errorf(`guardotel: Options.Attributes[%d] is %q, want a key that is not empty and does not begin with "guard."`, i, a.Key)
 		}
 	}
 	provider := o.MeterProvider

@@ -3,13 +3,12 @@ package guardotel_test
 import (
 	"context"
 	"errors"
-	"os"
-	"regexp"
-	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"unicode/utf8"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -50,8 +49,14 @@ func values(t *testing.T, reader sdkmetric.Reader) map[string]float64 {
 			require.NotEmpty(t, m.Unit, m.Name)
 			switch d := m.Data.(type) {
 			case metricdata.Sum[int64]:
+				require.Equal(t, metricdata.CumulativeTemporality, d.Temporality)
 				for _, p := range d.DataPoints {
 					put(m.Name, p.Attributes, float64(p.Value))
+				}
+			case metricdata.Sum[float64]:
+				require.False(t, d.IsMonotonic, m.Name)
+				for _, p := range d.DataPoints {
+					put(m.Name, p.Attributes, p.Value)
 				}
 			case metricdata.Gauge[float64]:
 				for _, p := range d.DataPoints {
@@ -118,6 +123,69 @@ func TestObserve(t *testing.T) {
 	require.NoError(t, registration.Unregister())
 	require.NoError(t, registration.Unregister(), "again")
 	require.Empty(t, values(t, reader))
+}
+
+// What is counted only grows, whatever is tuned, and also when the guard is closed.
+func TestObserveCountersOnlyGrow(t *testing.T) {
+	provider, reader := newReader(t)
+	f := newFull(t, guard.Hooks{})
+	_, err := guardotel.Observe(f.Guard, guardotel.Options{MeterProvider: provider})
+	require.NoError(t, err)
+	counters := map[string]bool{}
+	kinds(t, func(name, kind, _ string) { counters[name] = kind == "counter" })
+	tune := func(change func(*guard.Config)) func() {
+		return func() { require.NoError(t, f.Tune(change)) }
+	}
+	bound := f.Config().Concurrency
+	before := map[string]float64{}
+	for _, step := range []func(){
+		func() { f.exercise(t) },
+		tune(func(c *guard.Config) { c.Concurrency = guard.Concurrency{} }),
+		func() { f.get(t.Context(), "/pages", "carol") },
+		tune(func(c *guard.Config) { c.Limit, c.Clients[0].Limit = guard.Limit{}, guard.Limit{} }),
+		func() { f.db.Force(guard.ModeOpen); f.get(t.Context(), "/visits", "carol") },
+		tune(func(c *guard.Config) { c.Concurrency = bound }),
+		func() { f.get(t.Context(), "/visits", "carol") },
+		func() { require.NoError(t, f.Close()) },
+		func() { f.get(t.Context(), "/pages", "carol") },
+	} {
+		step()
+		now := values(t, reader)
+		require.NotEmpty(t, now)
+		for name, n := range now {
+			if metric, _, _ := strings.Cut(name, "{"); counters[metric] {
+				require.GreaterOrEqual(t, n, before[name], name)
+				before[name] = n
+			}
+		}
+	}
+	require.Equal(t, 5.0, before[`guard.requests{guard.outcome=served}`], "one of them after Close")
+}
+
+// Guards are observed, tuned, refuse and change at once: for the race detector.
+func TestObserveConcurrently(t *testing.T) {
+	provider, reader := newReader(t)
+	f := newFull(t, guardotel.Hooks(guard.Hooks{}))
+	var all sync.WaitGroup
+	for range 2 {
+		all.Go(func() {
+			for range 50 {
+				registration, err := guardotel.Observe(f.Guard, guardotel.Options{MeterProvider: provider})
+				assert.NoError(t, err)
+				var data metricdata.ResourceMetrics
+				assert.NoError(t, reader.Collect(context.Background(), &data))
+				assert.NoError(t, registration.Unregister())
+			}
+		})
+		all.Go(func() {
+			for range 50 {
+				f.get(context.Background(), "/visits", "dave")
+				f.db.Force(guard.ModeAuto)
+				assert.NoError(t, f.Tune(func(*guard.Config) {}))
+			}
+		})
+	}
+	all.Wait()
 }
 
 func TestObserveTwoGuards(t *testing.T) {
@@ -217,52 +285,4 @@ func (f failingMeter) Int64ObservableCounter(string, ...metric.Int64ObservableCo
 
 func (failingMeter) RegisterCallback(metric.Callback, ...metric.Observable) (metric.Registration, error) {
 	return nil, errors.New("no callback")
-}
-
-// recording is a provider that notes the names of all instruments.
-type recording struct {
-	noop.MeterProvider
-	names *[]string
-}
-
-func (r recording) Meter(string, ...metric.MeterOption) metric.Meter {
-	return recordingMeter{names: r.names}
-}
-
-type recordingMeter struct {
-	noop.Meter
-	names *[]string
-}
-
-func (r recordingMeter) Int64ObservableCounter(name string, _ ...metric.Int64ObservableCounterOption) (metric.Int64ObservableCounter, error) {
-	*r.names = append(*r.names, name)
-	return noop.Int64ObservableCounter{}, nil
-}
-
-func (r recordingMeter) Int64ObservableUpDownCounter(name string, _ ...metric.Int64ObservableUpDownCounterOption) (metric.Int64ObservableUpDownCounter, error) {
-	*r.names = append(*r.names, name)
-	return noop.Int64ObservableUpDownCounter{}, nil
-}
-
-func (r recordingMeter) Float64ObservableGauge(name string, _ ...metric.Float64ObservableGaugeOption) (metric.Float64ObservableGauge, error) {
-	*r.names = append(*r.names, name)
-	return noop.Float64ObservableGauge{}, nil
-}
-
-// The README tells of each metric, and of no other.
-func TestReadmeListsAllMetrics(t *testing.T) {
-	var names []string
-	_, err := guardotel.Observe(newGuard(t, guard.Config{}), guardotel.Options{MeterProvider: recording{names: &names}})
-	require.NoError(t, err)
-	readme, err := os.ReadFile("README.md")
-	require.NoError(t, err)
-	var listed []string
-	for _, row := range regexp.MustCompile("(?m)^\\| `(guard\\.[a-z_.]+)` \\| (?:counter|gauge|up-down)").FindAllStringSubmatch(string(readme), -1) {
-		listed = append(listed, row[1])
-		// A table that is of the guard and of routes says so once.
-		if !strings.HasPrefix(row[1], "guard.dependency.") && !slices.Contains([]string{"guard.phase", "guard.health", "guard.shadow_mode"}, row[1]) {
-			listed = append(listed, strings.Replace(row[1], "guard.", "guard.route.", 1))
-		}
-	}
-	require.ElementsMatch(t, names, listed)
 }

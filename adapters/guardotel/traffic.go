@@ -7,10 +7,9 @@ type trafficMetrics struct {
 	requests, refusals, responses          counter
 	inFlight, inFlightLimit                amount
 	bound                                  boundMetrics
-	limitRate                              gauge
+	limitRate, limitTokens                 level
 	limitBurst                             amount
-	limitTokens                            gauge
-	clientRate                             gauge
+	clientRate                             level
 	clientBurst, clientKeys, clientKeysMax amount
 	clientRefusals                         counter
 }
@@ -23,10 +22,10 @@ func newTrafficMetrics(b *builder, prefix string) trafficMetrics {
 		inFlight:       b.amount(prefix+"in_flight", "{request}", "Requests that are being served"),
 		inFlightLimit:  b.amount(prefix+"in_flight_limit", "{request}", "How many requests may be served at once"),
 		bound:          newBoundMetrics(b, prefix, "request"),
-		limitRate:      b.gauge(prefix+"limit.rate", "{token}/s", "How fast the token bucket refills"),
+		limitRate:      b.level(prefix+"limit.rate", "{token}/s", "How fast the token bucket refills"),
 		limitBurst:     b.amount(prefix+"limit.burst", "{token}", "How many tokens the bucket holds"),
-		limitTokens:    b.gauge(prefix+"limit.tokens", "{token}", "Tokens that are in the bucket"),
-		clientRate:     b.gauge(prefix+"client_limit.rate", "{token}/s", "How fast the token bucket of each client refills"),
+		limitTokens:    b.level(prefix+"limit.tokens", "{token}", "Tokens that are in the bucket"),
+		clientRate:     b.level(prefix+"client_limit.rate", "{token}/s", "How fast the token bucket of each client refills"),
 		clientBurst:    b.amount(prefix+"client_limit.burst", "{token}", "How many tokens the bucket of each client holds"),
 		clientKeys:     b.amount(prefix+"client_limit.keys", "{client}", "Clients that are told apart"),
 		clientKeysMax:  b.amount(prefix+"client_limit.keys_limit", "{client}", "How many clients can be told apart"),
@@ -55,15 +54,15 @@ func (m *trafficMetrics) observe(o observer, t *guard.Traffic) {
 	}
 	m.bound.observe(o, &t.Bound)
 	if l := &t.Limit; !l.Unlimited {
-		o.gauge(m.limitRate, l.Rate)
+		o.level(m.limitRate, l.Rate)
 		o.amount(m.limitBurst, int64(l.Burst))
-		o.gauge(m.limitTokens, l.Tokens)
+		o.level(m.limitTokens, l.Tokens)
 	}
 	for i := range t.Clients {
 		l := &t.Clients[i]
 		o := o.with("guard.limit", l.Name)
 		if !l.Limit.Unlimited {
-			o.gauge(m.clientRate, l.Limit.Rate)
+			o.level(m.clientRate, l.Limit.Rate)
 			o.amount(m.clientBurst, int64(l.Limit.Burst))
 		}
 		o.amount(m.clientKeys, int64(l.Keys))
