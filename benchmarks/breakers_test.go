@@ -2,10 +2,8 @@ package benchmarks_test
 
 import (
 	"context"
-	"errors"
-	"io"
 	"math"
-	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +12,6 @@ import (
 	resiliency "github.com/eapache/go-resiliency/breaker"
 	"github.com/failsafe-go/failsafe-go"
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
-	"github.com/failsafe-go/failsafe-go/failsafehttp"
 	"github.com/sony/gobreaker/v2"
 	"github.com/stretchr/testify/require"
 	gozero "github.com/zeromicro/go-zero/core/breaker"
@@ -71,21 +68,11 @@ var breakers = []breaker{
 		}
 	}},
 	{name: "hystrix-go", build: func(tb testing.TB) func(func() error) error {
-		hystrix.Flush() // of the one before, which had the same name
-		name := "bench " + tb.Name()
-		hystrix.ConfigureCommand(name, hystrix.CommandConfig{
-			Timeout: 10_000, MaxConcurrentRequests: 10_000, SleepWindow: int(openFor / time.Millisecond),
-		})
+		name := newHystrix(tb)
 		return func(fn func() error) error { return hystrix.Do(name, fn, nil) }
 	}},
 	{name: "go-resiliency", build: func(tb testing.TB) func(func() error) error {
-		// It counts errors only, which successes do not take back: a share of
-		// failures opens it, unless the threshold is out of reach.
-		threshold := 10
-		if strings.Contains(tb.Name(), "one-in-four") {
-			threshold = math.MaxInt
-		}
-		return resiliency.New(threshold, 1, openFor).Run
+		return newResiliency(tb).Run
 	}},
 	{name: "go-zero", partly: true, build: func(testing.TB) func(func() error) error {
 		logx.Disable()
@@ -119,66 +106,41 @@ func newFailsafeBreaker[R any]() circuitbreaker.CircuitBreaker[R] {
 		WithFailureRateThreshold(0.5, 10, 10*time.Second).WithDelay(openFor).Build()
 }
 
+// patience is for how many failures a breaker may take to open: hystrix-go counts in
+// a goroutine, which may not have its turn for a while.
+const patience = 50_000
+
 // trip fails calls until the breaker has opened, and reports whether it did.
 func trip(call func(func() error) error) bool {
-	for range 1000 {
+	for range patience {
 		asked := false
 		_ = call(func() error { asked = true; return errBroken })
 		if !asked {
 			return true
 		}
+		runtime.Gosched()
 	}
 	return false
 }
 
-// A client is a contender around an http.RoundTripper.
-type client struct {
-	name  string
-	build func(testing.TB, http.RoundTripper) http.RoundTripper
+// newHystrix returns the name of a command, since its breakers have nothing else.
+func newHystrix(tb testing.TB) string {
+	tb.Helper()
+	hystrix.Flush() // of the one before, which had the same name
+	name := "bench " + tb.Name()
+	hystrix.ConfigureCommand(name, hystrix.CommandConfig{
+		Timeout: int(callTimeout / time.Millisecond), MaxConcurrentRequests: 10_000, SleepWindow: int(openFor / time.Millisecond),
+	})
+	return name
 }
 
-func (c client) called() string { return c.name }
-
-var clients = []client{
-	{"bare", func(_ testing.TB, next http.RoundTripper) http.RoundTripper { return next }},
-	{"guard", func(tb testing.TB, next http.RoundTripper) http.RoundTripper {
-		d := newDependency(tb, guard.DependencyConfig{Timeout: guard.NoTimeout, OpenFor: openFor, MaxOpenFor: openFor})
-		return d.Transport(next)
-	}},
-	{"gobreaker", func(_ testing.TB, next http.RoundTripper) http.RoundTripper {
-		b := newGobreaker[*http.Response]()
-		return tripper(func(r *http.Request) (*http.Response, error) {
-			resp, err := b.Execute(func() (*http.Response, error) {
-				resp, err := next.RoundTrip(r)
-				if err == nil && resp.StatusCode >= http.StatusInternalServerError {
-					return resp, errStatus
-				}
-				return resp, err
-			})
-			if errors.Is(err, errStatus) {
-				err = nil
-			}
-			return resp, err
-		})
-	}},
-	{"failsafehttp", func(_ testing.TB, next http.RoundTripper) http.RoundTripper {
-		return failsafehttp.NewRoundTripper(next, circuitbreaker.NewBuilder[*http.Response]().
-			HandleIf(func(resp *http.Response, err error) bool {
-				return err != nil || resp.StatusCode >= http.StatusInternalServerError
-			}).
-			WithFailureRateThreshold(0.5, 10, 10*time.Second).WithDelay(openFor).Build())
-	}},
-}
-
-var errStatus = errors.New("a status of 500 or above")
-
-type tripper func(*http.Request) (*http.Response, error)
-
-func (t tripper) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
-
-// answer is a RoundTripper that answers at once.
-func answer(status *int) tripper {
-	return func(*http.Request) (*http.Response, error) {
-		return &http.Response{StatusCode: *status, Body: io.NopCloser(strings.NewReader("x"))}, nil
+// newResiliency counts errors only, which successes do not take back: a share of
+// failures opens it, unless the threshold is out of reach.
+func newResiliency(tb testing.TB) *resiliency.Breaker {
+	tb.Helper()
+	threshold := 10
+	if strings.Contains(tb.Name(), "one-in-four") {
+		threshold = math.MaxInt
 	}
+	return resiliency.New(threshold, 1, openFor)
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/guard"
 	"github.com/stretchr/testify/require"
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 )
@@ -64,9 +65,12 @@ func serveUntilEOF(name string) error {
 	if bound, ok := strings.CutPrefix(name, "bound:"); ok {
 		h = pick(process{}, bounds, bound).build(process{}, limit, h)
 	} else {
-		burst := max(limit/10, 1) // which those that count by windows are given for each
-		q := quota{rate: burst, burst: burst, window: time.Duration(burst) * time.Second / time.Duration(limit)}
-		h = pick(process{}, handlers, name).build(process{}, q, h)
+		q := generous
+		if limit != unlimited {
+			burst := max(limit/10, 1) // which those that count by windows are given for each
+			q = quota{rate: burst, burst: burst, window: time.Duration(burst) * time.Second / time.Duration(limit)}
+		}
+		h = pick(process{}, append(handlers, limitedAndSelfTuned), name).build(process{}, q, h)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", h)
@@ -86,6 +90,11 @@ func serveUntilEOF(name string) error {
 	}
 	return nil
 }
+
+// limitedAndSelfTuned is guard as its README has it, which nobody else has.
+var limitedAndSelfTuned = handler{"guard+self-tuned", func(tb testing.TB, q quota, next http.Handler) http.Handler {
+	return newGuard(tb, guard.Config{Limit: q.limit(), Concurrency: guard.Concurrency{SelfTuned: true}}).Handler(next)
+}}
 
 // start runs a server until the test is over, and returns its URL.
 func start(tb testing.TB, name string, limit int) string {
@@ -192,7 +201,7 @@ var endToEnd = []struct {
 
 var (
 	served  = []string{"bare", "guard", "bound:guard-self-tuned", "by-hand", "failsafehttp", "bound:chi-throttle", "httprate", "go-limiter"}
-	flooded = []string{"bare", "guard", "by-hand", "failsafehttp", "httprate", "throttled", "go-limiter", "tollbooth"}
+	flooded = []string{"bare", "guard", "guard+self-tuned", "by-hand", "failsafehttp", "httprate", "throttled", "go-limiter", "tollbooth"}
 )
 
 // BenchmarkEndToEnd asks a server in another process over real connections.
@@ -205,6 +214,9 @@ func BenchmarkEndToEnd(b *testing.B) {
 				for range b.N {
 					m := job.run(b, url)
 					require.NotZero(b, m.admitted)
+					if job.limit == unlimited && !strings.HasSuffix(name, "self-tuned") {
+						require.Zero(b, m.refused, "it has a limit, and is to have none")
+					}
 					all := float64(m.admitted + m.refused)
 					b.ReportMetric(0, "ns/op")
 					b.ReportMetric(all/m.seconds, "req/s")

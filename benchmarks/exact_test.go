@@ -10,32 +10,42 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// exactQuota is 10,000 a second after a burst of 1,000, or for those that count by
-// windows the same number for each tenth of a second.
-var exactQuota = quota{rate: 1000, burst: 1000, window: 100 * time.Millisecond}
+// crowds are those that take from one bucket at once. The burst is a tenth of a
+// second's worth, which those that count by windows get for each tenth of a second.
+var crowds = []struct {
+	name       string
+	goroutines int
+	quota
+}{
+	{"8-goroutines", 8, quota{rate: 1000, burst: 1000, window: 100 * time.Millisecond}},
+	{"1000-goroutines", 1000, quota{rate: 10_000, burst: 10_000, window: 100 * time.Millisecond}},
+}
 
 // BenchmarkExact lets more goroutines than CPUs take from a bucket, and reports the
 // largest burst that got through, in terms of what may: over any interval, no more
 // than burst + rate·t is to be admitted, and 1 is as much as that.
 func BenchmarkExact(b *testing.B) {
-	for _, l := range limiters {
-		b.Run("contended/"+l.name, func(b *testing.B) {
-			worst := 0.0
-			for range b.N {
-				take := l.build(b, exactQuota)
-				worst = max(worst, largestBurst(admissions(take, 350*time.Millisecond), exactQuota))
-			}
-			b.ReportMetric(worst, "burst/allowed")
-		})
+	for _, c := range crowds {
+		for _, l := range limiters {
+			b.Run(c.name+"/"+l.name, func(b *testing.B) {
+				worst := 0.0
+				for range b.N {
+					all := admissions(l.build(b, c.quota), c.goroutines, 350*time.Millisecond)
+					worst = max(worst, largestBurst(all, c.quota))
+				}
+				b.ReportMetric(0, "ns/op")
+				b.ReportMetric(worst, "burst/allowed")
+			})
+		}
 	}
 }
 
 // An admission lies between two instants, in seconds.
 type admission struct{ before, after float64 }
 
-// admissions are what a limiter admits in d to eight goroutines. They come after a
+// admissions are what a limiter admits to so many goroutines in d. They come after a
 // pause that takes them across the end of a window, if there are any.
-func admissions(take func() bool, d time.Duration) []admission {
+func admissions(take func() bool, goroutines int, d time.Duration) []admission {
 	take()
 	time.Sleep(80 * time.Millisecond)
 	var (
@@ -44,7 +54,7 @@ func admissions(take func() bool, d time.Duration) []admission {
 		done sync.WaitGroup
 	)
 	began := time.Now()
-	for range 8 {
+	for range goroutines {
 		done.Go(func() {
 			var mine []admission
 			for {

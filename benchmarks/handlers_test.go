@@ -1,15 +1,12 @@
 package benchmarks_test
 
 import (
-	"context"
-	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"testing"
-	"time"
 
 	"github.com/didip/tollbooth/v7"
-	"github.com/failsafe-go/failsafe-go"
 	"github.com/failsafe-go/failsafe-go/adaptivelimiter"
 	"github.com/failsafe-go/failsafe-go/bulkhead"
 	"github.com/failsafe-go/failsafe-go/failsafehttp"
@@ -17,8 +14,6 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 	"github.com/go-chi/httprate"
 	"github.com/sethvargo/go-limiter/httplimit"
-	"github.com/sethvargo/go-limiter/memorystore"
-	"github.com/sony/gobreaker/v2"
 	"github.com/stretchr/testify/require"
 	"github.com/throttled/throttled/v2"
 	"github.com/zeromicro/go-zero/core/load"
@@ -43,10 +38,10 @@ func (h handler) called() string { return h.name }
 var handlers = []handler{
 	{"bare", func(_ testing.TB, _ quota, next http.Handler) http.Handler { return next }},
 	{"guard", func(tb testing.TB, q quota, next http.Handler) http.Handler {
-		return newGuard(tb, guard.Config{Limit: guard.Limit{Rate: rate.Limit(q.perSecond()), Burst: q.burst}}).Handler(next)
+		return newGuard(tb, guard.Config{Limit: q.limit()}).Handler(next)
 	}},
 	{"by-hand", func(_ testing.TB, q quota, next http.Handler) http.Handler {
-		return byHand(rate.NewLimiter(rate.Limit(q.perSecond()), q.burst), next)
+		return byHand(q.limiter(), next)
 	}},
 	{"failsafehttp", func(_ testing.TB, q quota, next http.Handler) http.Handler {
 		return failsafehttp.NewHandler(next, ratelimiter.NewBursty[*http.Response](uint(q.rate), q.window))
@@ -59,10 +54,7 @@ var handlers = []handler{
 		return l.RateLimit(next)
 	}},
 	{"go-limiter", func(tb testing.TB, q quota, next http.Handler) http.Handler {
-		s, err := memorystore.New(&memorystore.Config{Tokens: uint64(q.rate), Interval: q.window})
-		require.NoError(tb, err)
-		tb.Cleanup(func() { require.NoError(tb, s.Close(context.Background())) })
-		m, err := httplimit.NewMiddleware(s, func(*http.Request) (string, error) { return "all", nil })
+		m, err := httplimit.NewMiddleware(newGoLimiter(tb, q), func(*http.Request) (string, error) { return "all", nil })
 		require.NoError(tb, err)
 		return m.Handle(next)
 	}},
@@ -80,6 +72,9 @@ type bound struct {
 }
 
 func (b bound) called() string { return b.name }
+
+// contender is its name in a job of those of its kind.
+func (b bound) contender() string { return strings.TrimSuffix(b.name, "-self-tuned") }
 
 var bounds = []bound{
 	{"bare", true, func(_ testing.TB, _ int, next http.Handler) http.Handler { return next }},
@@ -112,78 +107,6 @@ var bounds = []bound{
 			next.ServeHTTP(w, r)
 		})
 	}},
-}
-
-// A request is a contender that limits requests and guards the call to a
-// dependency that each of them makes.
-type request struct {
-	name  string
-	build func(tb testing.TB, q quota, call func(context.Context) error) http.Handler
-}
-
-func (r request) called() string { return r.name }
-
-// timeout is that of a call, where it has one.
-const timeout = 10 * time.Second
-
-var requests = []request{
-	{"guard", guardRequest(guard.NoTimeout)},
-	{"by-hand", handRequest(0)},
-	{"failsafe", func(_ testing.TB, q quota, call func(context.Context) error) http.Handler {
-		executor := failsafe.With(newFailsafeBreaker[any]())
-		next := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			reply(w, executor.WithContext(r.Context()).Run(func() error { return call(r.Context()) }))
-		})
-		return failsafehttp.NewHandler(next, ratelimiter.NewBursty[*http.Response](uint(q.rate), q.window))
-	}},
-	{"guard-timeout", guardRequest(timeout)},
-	{"by-hand-timeout", handRequest(timeout)},
-}
-
-func guardRequest(limit time.Duration) func(testing.TB, quota, func(context.Context) error) http.Handler {
-	return func(tb testing.TB, q quota, call func(context.Context) error) http.Handler {
-		g := newGuard(tb, guard.Config{Limit: guard.Limit{Rate: rate.Limit(q.perSecond()), Burst: q.burst}})
-		d, err := g.Dependency("upstream", guard.DependencyConfig{Timeout: limit, OpenFor: openFor, MaxOpenFor: openFor})
-		require.NoError(tb, err)
-		return g.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-			if err := d.Do(r.Context(), call); err != nil {
-				return err
-			}
-			w.WriteHeader(http.StatusNoContent)
-			return nil
-		})
-	}
-}
-
-func handRequest(limit time.Duration) func(testing.TB, quota, func(context.Context) error) http.Handler {
-	return func(_ testing.TB, q quota, call func(context.Context) error) http.Handler {
-		b := newGobreaker[struct{}]()
-		return byHand(rate.NewLimiter(rate.Limit(q.perSecond()), q.burst), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			_, err := b.Execute(func() (struct{}, error) {
-				ctx := r.Context()
-				if limit > 0 {
-					c, cancel := context.WithTimeout(ctx, limit)
-					defer cancel()
-					ctx = c
-				}
-				return struct{}{}, call(ctx)
-			})
-			reply(w, err)
-		}))
-	}
-}
-
-// reply is what is done by hand with the outcome of a call.
-func reply(w http.ResponseWriter, err error) {
-	switch {
-	case err == nil:
-		w.WriteHeader(http.StatusNoContent)
-	case errors.Is(err, gobreaker.ErrOpenState), errors.Is(err, gobreaker.ErrTooManyRequests):
-		w.Header().Set("Retry-After", "5")
-		http.Error(w, "bad gateway", http.StatusBadGateway)
-	default:
-		http.Error(w, "bad gateway", http.StatusBadGateway)
-	}
 }
 
 func newGuard(tb testing.TB, c guard.Config) *guard.Guard {

@@ -3,6 +3,7 @@ package benchmarks_test
 import (
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -79,13 +80,10 @@ func (j *job) side(contender string) *side {
 	return nil
 }
 
-// own is guard's side that a contender is compared with: that with a timeout for
-// one that has a timeout.
-func (j *job) own(contender string) *side {
-	if strings.HasSuffix(contender, "-timeout") {
-		return j.side("guard-timeout")
-	}
-	return j.side("guard")
+// group is the first element of the name.
+func (j *job) group() string {
+	group, _, _ := strings.Cut(j.name, "/")
+	return group
 }
 
 // rivals are all but guard itself and what guards nothing.
@@ -101,22 +99,26 @@ func (j *job) rivals() []*side {
 
 // A comparison is that of a contender with guard: above 1, guard needs less.
 type comparison struct {
-	ratio float64 // the median of the rounds' ratios
-	p     float64 // that both are the same, by the U test of Mann and Whitney
+	ratio       float64 // the median of the rounds' ratios
+	least, most float64 // between which it is, with 95 % confidence; infinite for fewer than 6 rounds
 }
 
-// compare pairs what was measured in the same round.
+// compare pairs what was measured in the same round, so that a machine that drifts
+// from round to round blurs nothing.
 func compare(own, other []float64) comparison {
 	var ratios []float64
 	for n := range min(len(own), len(other)) {
 		ratios = append(ratios, other[n]/own[n])
 	}
-	c := benchmath.AssumeNothing.Compare(sample(own), sample(other))
-	return comparison{summary(ratios).Center, c.P}
+	s := summary(ratios)
+	return comparison{s.Center, s.Lo, s.Hi}
 }
 
 // differ reports whether the difference is more than chance.
-func (c comparison) differ() bool { return c.p < benchmath.DefaultThresholds.CompareAlpha }
+func (c comparison) differ() bool { return c.least > 1 || c.most < 1 }
+
+// level reports whether there are rounds enough to say that it may well be chance.
+func (c comparison) level() bool { return !c.differ() && !math.IsInf(c.most, 1) }
 
 func sample(values []float64) *benchmath.Sample {
 	return benchmath.NewSample(slices.Clone(values), &benchmath.DefaultThresholds)
@@ -144,16 +146,22 @@ BenchmarkX/1000/guard	100	1.5 B/key
 	require.Equal(t, []float64{20, 60}, jobs[0].side("x-rate").values["ns/op"])
 	require.Equal(t, []float64{1.5}, jobs[1].side("guard").values["B/key"])
 	require.Len(t, jobs[0].rivals(), 1)
-	c := compare(jobs[0].own("x-rate").values["ns/op"], jobs[0].side("x-rate").values["ns/op"])
+	c := compare(jobs[0].side("guard").values["ns/op"], jobs[0].side("x-rate").values["ns/op"])
 	require.InDelta(t, 2.5, c.ratio, 1e-9)
 	require.False(t, c.differ(), "two rounds prove nothing")
 }
 
 func TestCompare(t *testing.T) {
-	own := []float64{10, 11, 10, 12, 10, 11, 10, 10}
-	other := []float64{20, 22, 21, 24, 20, 22, 20, 20}
+	own := []float64{10, 20, 10, 12, 10, 40, 10, 10}
+	other := []float64{20, 42, 21, 24, 20, 82, 20, 20}
 	c := compare(own, other)
 	require.InDelta(t, 2, c.ratio, 0.05)
-	require.True(t, c.differ())
-	require.False(t, compare(own, own).differ())
+	require.True(t, c.differ(), "the machine drifts, but in each round the other needs twice as much")
+	require.False(t, c.level())
+	c = compare(own, []float64{11, 19, 11, 11, 11, 39, 9, 11})
+	require.False(t, c.differ())
+	require.True(t, c.level())
+	c = compare(own[:3], other[:3])
+	require.False(t, c.differ(), "three rounds prove nothing")
+	require.False(t, c.level())
 }

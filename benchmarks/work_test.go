@@ -99,42 +99,36 @@ func TestBreakers(t *testing.T) {
 
 func TestClients(t *testing.T) {
 	for _, c := range clients {
-		t.Run(c.name, func(t *testing.T) {
-			calls, status := 0, http.StatusOK
-			answers := answer(&status)
-			rt := c.build(t, tripper(func(r *http.Request) (*http.Response, error) {
-				calls++
-				return answers(r)
-			}))
-			r := httptest.NewRequest(http.MethodGet, "http://upstream/", nil)
-			resp, err := rt.RoundTrip(r)
-			require.NoError(t, err)
-			require.NoError(t, resp.Body.Close())
-			require.Equal(t, 1, calls)
-			fail(rt, r, &status)
-			calls = 0
-			resp, err = rt.RoundTrip(r)
-			if err == nil {
-				require.NoError(t, resp.Body.Close())
-			}
-			if c.name == "bare" {
-				require.Equal(t, 1, calls)
-				return
-			}
-			require.Zero(t, calls, "it is not open")
-		})
+		for _, ends := range []time.Duration{0, callTimeout} {
+			t.Run(c.name+"/"+ends.String(), func(t *testing.T) { testClient(t, c, ends) })
+		}
 	}
 }
 
-// fail has a transport see failures until any breaker is open.
-func fail(rt http.RoundTripper, r *http.Request, status *int) {
-	*status = http.StatusServiceUnavailable
-	for range 100 {
-		if resp, err := rt.RoundTrip(r); err == nil {
-			_ = resp.Body.Close()
-		}
+func testClient(t *testing.T, c client, ends time.Duration) {
+	t.Helper()
+	calls, ended, next := 0, false, &upstream{status: http.StatusOK}
+	rt := c.build(t, tripper(func(r *http.Request) (*http.Response, error) {
+		calls++
+		ended = r.Context().Done() != nil
+		return next.RoundTrip(r)
+	}), ends)
+	r := httptest.NewRequest(http.MethodGet, "http://upstream/", nil)
+	resp, err := rt.RoundTrip(r)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, 1, calls)
+	if c.name == "bare" {
+		return
 	}
-	*status = http.StatusOK
+	if c.name != "hystrix-go" { // which leaves the call behind
+		require.Equal(t, ends > 0, ended)
+	}
+	require.True(t, next.fail(rt, r), "it does not open")
+	calls = 0
+	_, err = rt.RoundTrip(r)
+	require.Error(t, err)
+	require.Zero(t, calls, "it is not open")
 }
 
 func TestHandlers(t *testing.T) {
@@ -201,31 +195,66 @@ func TestBounds(t *testing.T) {
 }
 
 func TestRequests(t *testing.T) {
-	for _, r := range requests {
-		t.Run(r.name, func(t *testing.T) {
-			var outcome error
-			calls := 0
-			call := func(context.Context) error { calls++; return outcome }
-			serve := func(h http.Handler) int {
-				w := httptest.NewRecorder()
-				h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
-				return w.Code
+	for _, timed := range tasks {
+		for _, r := range requests {
+			if r.does != nil && !r.does(timed.task) {
+				continue
 			}
-			h := r.build(t, few, call)
-			for range few.burst {
-				require.Equal(t, http.StatusNoContent, serve(h))
-			}
-			require.Contains(t, []int{http.StatusServiceUnavailable, http.StatusTooManyRequests}, serve(h))
-			require.Equal(t, few.burst, calls)
-
-			h = r.build(t, generous, call)
-			outcome = errBroken
-			for range 50 {
-				require.Equal(t, http.StatusBadGateway, serve(h))
-			}
-			calls = 0
-			require.Equal(t, http.StatusBadGateway, serve(h))
-			require.Zero(t, calls, "the breaker is not open")
-		})
+			t.Run(timed.name+"/"+r.name, func(t *testing.T) { testRequest(t, r, timed.task) })
+		}
 	}
+}
+
+func testRequest(t *testing.T, r request, does task) {
+	t.Helper()
+	var outcome error
+	calls, ended := 0, false
+	does.call = func(ctx context.Context) error {
+		calls++
+		ended = ctx.Done() != nil
+		return outcome
+	}
+	serve := func(h http.Handler, client string) int {
+		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil)
+		r.RemoteAddr = client
+		h.ServeHTTP(w, r)
+		return w.Code
+	}
+	refused := []int{http.StatusServiceUnavailable, http.StatusTooManyRequests}
+	many := addresses(100)
+
+	does.all, does.each = few, generous
+	h := r.build(t, does)
+	for range few.burst {
+		require.Equal(t, http.StatusNoContent, serve(h, many[0]))
+	}
+	require.Equal(t, few.burst, calls)
+	if r.name == "bare" {
+		return
+	}
+	require.Equal(t, does.timeout > 0, ended)
+	require.Contains(t, refused, serve(h, many[0]))
+	require.Contains(t, refused, serve(h, many[1]), "not all share the limit")
+	require.Equal(t, few.burst, calls)
+
+	if does.clients > 0 {
+		does.all, does.each = generous, few
+		h = r.build(t, does)
+		for _, client := range many {
+			for range few.burst {
+				require.Equal(t, http.StatusNoContent, serve(h, client))
+			}
+			require.Contains(t, refused, serve(h, client))
+		}
+	}
+
+	does.all, does.each = generous, generous
+	h = r.build(t, does)
+	outcome = errBroken
+	for range 50 {
+		require.Equal(t, http.StatusBadGateway, serve(h, many[0]))
+	}
+	calls = 0
+	require.Equal(t, http.StatusBadGateway, serve(h, many[0]))
+	require.Zero(t, calls, "the breaker is not open")
 }
