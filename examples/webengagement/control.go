@@ -18,7 +18,12 @@ func (p *program) control() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	metrics, err := p.metrics()
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", metrics)
 	mux.Handle("GET /livez", p.server.guard.Live())
 	mux.Handle("GET /readyz", p.server.guard.Ready())
 	for pattern, h := range map[string]guard.HandlerFunc{

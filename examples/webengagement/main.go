@@ -55,6 +55,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if c.password == "" {
 		c.password = rand.Text()
 	}
+	c.otlp = os.Getenv(otlpEndpoint) != ""
 	p, err := start(c)
 	if err != nil {
 		return err

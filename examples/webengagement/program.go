@@ -14,6 +14,7 @@ import (
 	gocql "github.com/apache/cassandra-gocql-driver/v2"
 
 	"example.com/guard"
+	"example.com/guard/adapters/guardotel"
 	"example.com/guard/dashboard"
 	"example.com/guard/genesys/genesystest"
 )
@@ -32,6 +33,8 @@ type config struct {
 	logger               *slog.Logger               // nil: slog.Default()
 	hooks                guard.Hooks                // of the API's guard
 	driver               func(*gocql.ClusterConfig) // changes the driver's; nil: not
+	otlp                 bool                       // export as otlpEndpoint says
+	flush                time.Duration              // for the rest of it, in the end
 }
 
 func defaults() config {
@@ -51,6 +54,7 @@ func defaults() config {
 			CheckEvery:  500 * time.Millisecond,
 		},
 		headerTime: 5 * time.Second, bodyTime: 10 * time.Second,
+		flush: 3 * time.Second,
 	}
 }
 
@@ -58,6 +62,7 @@ func defaults() config {
 type program struct {
 	config    config
 	standIns  *standIns
+	telemetry *telemetry // nil: nothing is exported
 	server    *server
 	api       *http.Server
 	panel     *http.Server
@@ -92,8 +97,14 @@ func start(c config) (*program, error) {
 		u.User = url.UserPassword(genesystest.Username, genesystest.Password)
 		where.genesys = u.String()
 	}
+	if c.otlp {
+		if p.telemetry, err = openTelemetry(&c); err != nil {
+			return nil, errors.Join(err, p.stop(context.Background()))
+		}
+		p.config.hooks = guardotel.Hooks(c.hooks)
+	}
 	if p.server, err = newServer(&p.config, where); err == nil {
-		err = p.listen()
+		err = errors.Join(p.telemetry.observe(p.server.guard), p.listen())
 	}
 	if err != nil {
 		return nil, errors.Join(err, p.stop(context.Background()))
@@ -107,7 +118,7 @@ func (p *program) listen() (err error) {
 	if err != nil {
 		return err
 	}
-	p.api, p.apiAddr, err = p.serve(p.config.addr, p.server.handler)
+	p.api, p.apiAddr, err = p.serve(p.config.addr, p.telemetry.handler(p.server.handler))
 	if err != nil {
 		return err
 	}
@@ -142,7 +153,7 @@ func (p *program) serve(addr string, h http.Handler) (*http.Server, net.Addr, er
 }
 
 // stop ends everything in order: no new requests, those that go on, the admin
-// port, the sessions, the stand-ins.
+// port, the export of what they were, the sessions, the stand-ins.
 func (p *program) stop(ctx context.Context) error {
 	var errs []error
 	if p.api != nil {
@@ -162,6 +173,7 @@ func (p *program) stop(ctx context.Context) error {
 		}
 	}
 	p.serving.Wait()
+	p.telemetry.close()
 	if p.server != nil {
 		p.server.close()
 	}

@@ -17,7 +17,7 @@ func printUsage(out io.Writer, p *program) {
 	_, _ = io.WriteString(out, text) // to a terminal
 }
 
-const usage = `# The API is at {API}, health and fault switches at {CTL}.
+const usage = `# The API is at {API}, health, metrics and fault switches at {CTL}.
 # Each of these lines can be pasted into a shell. Add -H 'Accept: application/xml' or
 # text/plain to see errors in other formats.
 
@@ -58,6 +58,7 @@ curl -X PUT '{CTL}/faults/cassandra?kind=down'
 curl -s -o /dev/null -w '%{http_code}\n' "{API}/visits/$V#[1-20]" | sort | uniq -c
 curl -i {API}/visits/$V
 curl '{CTL}/readyz?verbose'
+curl -s {CTL}/metrics | grep breaker_state
 curl -X PUT '{CTL}/faults/cassandra?kind=none'
 curl -X PUT '{CTL}/faults/genesys?kind=errors&code=503'
 curl -i '{API}/agents?state=Ready'
