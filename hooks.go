@@ -80,7 +80,7 @@ func (o *RequestOutcome) UnmarshalText(text []byte) error {
 
 // RefusalEvent tells of a request or a call that was refused.
 type RefusalEvent struct {
-	Route      string // of a request; "" outside of routes
+	Route      string // of a request; "" outside of routes, and of a call
 	Client     string // the name of the client limit that refused it, or ""
 	Dependency string // that refused, or ""
 	Err        error  // a *RefusedError or *DependencyError
