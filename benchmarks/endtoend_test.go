@@ -70,7 +70,7 @@ func serveUntilEOF(name string) error {
 			burst := max(limit/10, 1) // which those that count by windows are given for each
 			q = quota{rate: burst, burst: burst, window: time.Duration(burst) * time.Second / time.Duration(limit)}
 		}
-		h = pick(process{}, append(handlers, limitedAndSelfTuned), name).build(process{}, q, h)
+		h = pick(process{}, append(handlers, limitedAndSelfTuned, watchable), name).build(process{}, q, h)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", h)
