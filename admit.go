@@ -19,32 +19,36 @@ type draw struct {
 	client  *clientLimit // where limiter is nil
 	key     clientKey    // of the client
 	n       int          // what is taken
-	need    int          // what the request takes as a whole, outer stages included
 }
 
 // taken is what a stage takes besides tokens of the guard's own limiter.
 type taken struct {
 	route  *Route // in whose flight the request is, or nil
 	seat   seat   // there
+	need   int    // what the request takes as a whole, outer stages included
 	draws  []draw
-	inline [3]draw // so that the usual number of draws takes no allocation
+	inline [2]draw // so that the usual number of draws takes no allocation
 }
 
-// plan lists what to take from the buckets of clients and of the route.
-func (rec *recorder) plan(t *tuned, own *tunedRoute, r *http.Request, extra, cost int) {
-	rec.draws = rec.inline[:0]
+// plan lists what to take from the buckets of clients and of the route. It reports
+// whether it has called user code, which may have taken a while.
+func (rec *recorder) plan(t *tuned, own *tunedRoute, r *http.Request, extra, cost int) (called bool) {
+	rec.need, rec.draws = cost, rec.inline[:0]
 	if extra > 0 {
 		for _, c := range t.clients {
-			rec.draws = append(rec.draws, draw{client: c, key: c.keyOf(t, r), n: extra, need: cost})
+			rec.draws = append(rec.draws, draw{client: c, key: c.keyOf(t, r), n: extra})
+			called = called || c.key != nil
 		}
 	}
 	if own == nil {
-		return
+		return called
 	}
 	for _, c := range own.clients {
-		rec.draws = append(rec.draws, draw{client: c, key: c.keyOf(t, r), n: cost, need: cost})
+		rec.draws = append(rec.draws, draw{client: c, key: c.keyOf(t, r), n: cost})
+		called = called || c.key != nil
 	}
-	rec.draws = append(rec.draws, draw{limiter: own.limiter, n: cost, need: cost})
+	rec.draws = append(rec.draws, draw{limiter: own.limiter, n: cost})
+	return called
 }
 
 func (rec *recorder) planned() int {
@@ -86,7 +90,7 @@ func (rec *recorder) waitForAll(cost int) (wait time.Duration) {
 	for s := rec; s != nil; s = s.outer {
 		cost = max(cost, s.paid)
 		for i := range s.planned() {
-			wait = later(wait, s.draws[i].wait())
+			wait = later(wait, s.draws[i].wait(s.need))
 		}
 	}
 	return later(wait, rec.guard.tuned.Load().limiter.waitFor(cost))
@@ -229,11 +233,11 @@ func (d *draw) giveBack() {
 }
 
 // wait returns how long until the request could have what it needs.
-func (d *draw) wait() time.Duration {
+func (d *draw) wait(need int) time.Duration {
 	if d.limiter != nil {
-		return d.limiter.waitFor(d.need)
+		return d.limiter.waitFor(need)
 	}
-	return d.client.keyed.waitFor(d.key, d.need)
+	return d.client.keyed.waitFor(d.key, need)
 }
 
 // later returns the longer of two times to wait, of which never is the longest.

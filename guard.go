@@ -262,8 +262,9 @@ func (rec *recorder) admit(t *tuned, rt *Route, m *http.ServeMux, r *http.Reques
 		cost, down = own.cost, own.down(r.Context())
 	}
 	extra := max(cost-before, 0) // what outer stages have not taken already
+	called := t.config.Exempt != nil || own != nil && len(own.config.Needs) > 0
 	if rec.taken != nil {
-		rec.plan(t, own, r, extra, cost)
+		called = rec.plan(t, own, r, extra, cost) || called
 		if down != nil {
 			rec.takeBack(0)
 			return down.after(rec.waitForAll(cost))
@@ -276,7 +277,7 @@ func (rec *recorder) admit(t *tuned, rt *Route, m *http.ServeMux, r *http.Reques
 	}
 	if extra > 0 {
 		now := rec.start
-		if rec.taken != nil || t.config.Exempt != nil { // user code may have taken a while
+		if called { // user code, which may have taken a while
 			now = unread
 		}
 		if wait, ok := t.limiter.takeAt(now, extra); !ok {
