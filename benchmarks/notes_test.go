@@ -21,5 +21,5 @@ var notes = map[string]string{
 	"Contention":            "failsafe-go's smooth limiter compares two instants, and knows no burst; its bursty one counts in windows, and admits more.",
 	"Limiter":               "failsafe-go's smooth limiter compares two instants, and knows no burst; its bursty one counts in windows, and admits more.",
 	"Request":               "as in Handler/admit, for which the breaker, which needs less, does not always make up.",
-	"Breaker/one-in-four":   "a failure is looked at for what it is (an answer, another dependency's, of a context, a refusal), and becomes an error that names the dependency and says when to come back: nine small allocations.",
+	"Breaker/one-in-four":   "a failure is looked at for what it is (an answer, another dependency's, of a context, a refusal), and becomes an error that names the dependency and says when to come back.",
 }
