@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -30,4 +31,10 @@ func TestCellsOfABlock(t *testing.T) {
 		}
 		require.Equal(t, n, spent)
 	}
+	l.deal(math.MaxInt32)
+	all := int64(0)
+	for i := range l.left {
+		all += l.left[i].n.Load()
+	}
+	require.EqualValues(t, math.MaxInt32, all)
 }

@@ -254,7 +254,7 @@ func (l *Limiter) checkOut(now int64) {
 // deal spreads the tokens of a block.
 func (l *Limiter) deal(n int) {
 	for i := range l.left {
-		l.left[i].n.Store(int64((n + i) / cells)) // which makes n in all
+		l.left[i].n.Store((int64(n) + int64(i)) / cells) // which makes n in all
 	}
 }
 
