@@ -21,8 +21,8 @@ TOOL := go tool -modfile=$(CURDIR)/tools/go.mod
 # Settings, each to be given on the command line: make fuzz FUZZTIME=1m.
 FUZZTIME  ?= 10s
 BENCH     ?= .
-BENCHTIME ?= 0.2s
-ROUNDS    ?= 10
+BENCHTIME ?=
+ROUNDS    ?=
 RAW       ?=
 MODULE    ?=
 export FUZZTIME BENCH BENCHTIME ROUNDS RAW MODULE
