@@ -102,7 +102,7 @@ func TestSelfTunedWhereClientsHangUpSoon(t *testing.T) {
 		}
 		all.Wait()
 		s := g.Snapshot().Requests
-		require.Less(t, s.Counts.Refused.Overloaded, uint64(1000), "at the start")
+		require.Less(t, s.Counts.Refused.Overloaded, uint64(5000), "at the start; else it is nearly all")
 		require.Greater(t, s.Bound.Limit, 60, "some 55 are in flight")
 	})
 }
