@@ -123,7 +123,7 @@ func (b *bound) wait(ctx context.Context, now int64, p Priority, who clientKey) 
 		return noSeat
 	}
 	if deadline, ok := ctx.Deadline(); ok {
-		left = deadline.Sub(b.start.Add(time.Duration(now)))
+		left = time.Until(deadline) // not reckoned from start: it may be by the wall clock, which is set now and then
 	}
 	b.mu.Lock()
 	if b.free(now) {
