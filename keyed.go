@@ -104,7 +104,6 @@ func NewKeyed[K comparable](l Limit, maxKeys int) (*Keyed[K], error) {
 		k.overflow[i].mark = sum{hi: e.full}
 	}
 	for i := range k.shards {
-		k.shards[i].index = make(map[K]int32)
 		k.shards[i].publish()
 	}
 	return k, nil
@@ -126,8 +125,8 @@ func (k *Keyed[K]) Take(key K, n int) (wait time.Duration, ok bool) {
 	h := maphash.Comparable(k.seed, key)
 	s := &k.shards[h%uint64(len(k.shards))]
 	s.mu.Lock()
-	if i, ok := s.index[key]; ok {
-		wait, ok := e.take(&s.slots[i].mark, now, n)
+	if found := s.find(h, key); found != nil {
+		wait, ok = e.take(&found.mark, now, n)
 		s.mu.Unlock()
 		return wait, ok
 	}
@@ -142,11 +141,11 @@ func (k *Keyed[K]) takeNew(key K, h uint64, n int) (wait time.Duration, ok bool)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, now := k.now() // again: since it was read, the key may have come and gone
-	i, found := s.index[key]
-	if !found && reserved {
+	found := s.find(h, key)
+	if found == nil && reserved {
 		mark := k.overflowOf(h).markFor(h, e, now, true)
 		if wait, ok = e.take(&mark, now, n); ok {
-			s.insert(ownString(key), mark)
+			s.insert(h, ownString(key), mark)
 			return 0, true
 		}
 	}
@@ -154,8 +153,8 @@ func (k *Keyed[K]) takeNew(key K, h uint64, n int) (wait time.Duration, ok bool)
 		k.count.Add(-1)
 	}
 	switch {
-	case found: // somebody was faster
-		return e.take(&s.slots[i].mark, now, n)
+	case found != nil: // somebody was faster
+		return e.take(&found.mark, now, n)
 	case reserved:
 		return wait, false
 	}
@@ -182,9 +181,9 @@ func (k *Keyed[K]) Return(key K, n int) {
 	s := &k.shards[h%uint64(len(k.shards))]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i, ok := s.index[key]; ok {
-		e.giveBack(&s.slots[i].mark, now, n)
-		s.raised(i)
+	if found := s.find(h, key); found != nil {
+		e.giveBack(&found.mark, now, n)
+		s.raised(found)
 		return
 	}
 	k.overflowOf(h).giveBack(h, e, now, n)
@@ -203,13 +202,13 @@ func (k *Keyed[K]) waitFor(key K, n int) time.Duration {
 	h := maphash.Comparable(k.seed, key)
 	s := &k.shards[h%uint64(len(k.shards))]
 	s.mu.Lock()
-	i, ok := s.index[key]
+	found := s.find(h, key)
 	var mark sum
-	if ok {
-		mark = s.slots[i].mark
+	if found != nil {
+		mark = found.mark
 	}
 	s.mu.Unlock()
-	if !ok {
+	if found == nil {
 		mark = k.overflowOf(h).markFor(h, e, now, k.room(e.brim(now)))
 	}
 	wait, _ := e.take(&mark, now, n)

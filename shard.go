@@ -6,24 +6,25 @@ import (
 	"sync/atomic"
 )
 
-// A shard holds some of the keys of a Keyed. Its heap has the keys in the order
-// in which their buckets become full (see level.go). Take only lowers marks and
-// does not touch the heap; an entry's place is mended when it comes to the top.
+// A shard holds some of the keys of a Keyed, in a hash table with linear probing:
+// with many keys, waiting for memory is most of what a lookup costs, and this waits
+// for one cache line, where Go's map waits for three. Its heap has the keys in the
+// order in which their buckets become full (see level.go). Take only lowers marks
+// and does not touch the heap; an entry's place is mended when it comes to the top.
 type shard[K comparable] struct {
-	top atomic.Uint64 // Float64bits of heap[0].mark, -Inf if empty: readable without the lock
+	mu    sync.Mutex    // guards the fields below, but for top
+	slots []slot[K]     // as many as 0 or a power of two, of which a quarter is empty
+	heap  []entry       // as many as there are keys
+	top   atomic.Uint64 // Float64bits of heap[0].mark, -Inf if empty: readable without the lock
 
-	mu    sync.Mutex // guards the fields below
-	index map[K]int32
-	slots []slot[K]
-	heap  []entry
-
-	_ [56]byte // up to 128 bytes, so that shards do not share a cache line
+	_ [64]byte // up to 128 bytes, so that shards do not share a cache line
 }
 
 type slot[K comparable] struct {
 	key   K
 	mark  sum
-	entry int32 // where in the heap
+	tag   uint32 // of the key's hash
+	entry int32  // where in the heap, plus 1; 0: the slot is empty
 }
 
 // An entry's mark is at least that of its slot.
@@ -32,21 +33,68 @@ type entry struct {
 	slot int32
 }
 
+// tagOf returns what is kept of a hash, whose lowest bits have chosen the shard.
+func tagOf(h uint64) uint32 { return uint32(h >> 32) } //nolint:gosec // 32 bits are left
+
+// first returns where to look for a tag. After it come (at + 1) & mask, and so on
+// to an empty slot.
+func (s *shard[K]) first(tag uint32) (at, mask int) {
+	mask = len(s.slots) - 1
+	return int(tag) & mask, mask
+}
+
+// find returns the slot of a key, or nil. The caller holds mu.
+func (s *shard[K]) find(h uint64, key K) *slot[K] {
+	if len(s.heap) == 0 {
+		return nil
+	}
+	tag := tagOf(h)
+	for at, mask := s.first(tag); ; at = (at + 1) & mask {
+		switch found := &s.slots[at]; {
+		case found.entry == 0:
+			return nil
+		case found.tag == tag && found.key == key:
+			return found
+		}
+	}
+}
+
 // insert keeps a new key. The caller holds mu.
-func (s *shard[K]) insert(key K, mark sum) {
-	i := int32(len(s.slots)) //nolint:gosec // a table of 2³¹ keys does not fit into memory
-	s.index[key] = i
-	s.slots = append(s.slots, slot[K]{key: key, mark: mark, entry: i})
-	s.heap = append(s.heap, entry{mark: mark.hi, slot: i})
-	s.up(int(i))
+func (s *shard[K]) insert(h uint64, key K, mark sum) {
+	n := len(s.heap) + 1
+	if 4*n > 3*len(s.slots) {
+		s.grow()
+	}
+	at := s.put(slot[K]{key: key, mark: mark, tag: tagOf(h), entry: int32(n)}) //nolint:gosec // a table of 2³¹ keys does not fit into memory
+	s.heap = append(s.heap, entry{mark: mark.hi, slot: at})
+	s.up(n - 1)
 	s.publish()
 }
 
+// put fills the first empty slot for a key, and returns which that is.
+func (s *shard[K]) put(it slot[K]) int32 {
+	at, mask := s.first(it.tag)
+	for s.slots[at].entry != 0 {
+		at = (at + 1) & mask
+	}
+	s.slots[at] = it
+	return int32(at) //nolint:gosec // see insert
+}
+
+func (s *shard[K]) grow() {
+	old := s.slots
+	s.slots = make([]slot[K], max(8, 2*len(old)))
+	for i := range old {
+		if e := old[i].entry; e != 0 {
+			s.heap[e-1].slot = s.put(old[i])
+		}
+	}
+}
+
 // raised mends the heap after the mark of a slot has grown. The caller holds mu.
-func (s *shard[K]) raised(i int32) {
-	at := s.slots[i].entry
-	if hi := s.slots[i].mark.hi; hi > s.heap[at].mark {
-		s.heap[at].mark = hi
+func (s *shard[K]) raised(it *slot[K]) {
+	if at := it.entry - 1; it.mark.hi > s.heap[at].mark {
+		s.heap[at].mark = it.mark.hi
 		s.up(int(at))
 		s.publish()
 	}
@@ -62,10 +110,9 @@ func (s *shard[K]) forgetOne(brim sum) bool {
 	defer s.mu.Unlock()
 	defer s.publish()
 	for len(s.heap) > 0 && s.heap[0].mark >= brim.hi {
-		i := s.heap[0].slot
-		mark := s.slots[i].mark
+		mark := s.slots[s.heap[0].slot].mark
 		if !mark.less(brim) {
-			s.forget(i)
+			s.forget()
 			return true
 		}
 		if mark.hi == s.heap[0].mark {
@@ -82,20 +129,24 @@ func (s *shard[K]) mayForget(brim sum) bool {
 	return math.Float64frombits(s.top.Load()) >= brim.hi
 }
 
-// forget removes the slot at the top of the heap. The caller holds mu.
-func (s *shard[K]) forget(i int32) {
-	last := int32(len(s.slots) - 1) //nolint:gosec // see insert
-	s.swap(0, int(last))
+// forget removes the key at the top of the heap. The caller holds mu.
+//
+// What comes after its slot is moved up, so that no search meets an empty one too
+// early (D. E. Knuth, The Art of Computer Programming, 6.4, Algorithm R).
+func (s *shard[K]) forget() {
+	hole, last := int(s.heap[0].slot), len(s.heap)-1
+	s.swap(0, last)
 	s.heap = s.heap[:last]
 	s.down(0)
-	delete(s.index, s.slots[i].key)
-	if i != last {
-		s.slots[i] = s.slots[last]
-		s.index[s.slots[i].key] = i
-		s.heap[s.slots[i].entry].slot = i
+	mask := len(s.slots) - 1
+	for at := (hole + 1) & mask; s.slots[at].entry != 0; at = (at + 1) & mask {
+		if home, _ := s.first(s.slots[at].tag); (at-home)&mask >= (at-hole)&mask {
+			s.slots[hole] = s.slots[at]
+			s.heap[s.slots[hole].entry-1].slot = int32(hole) //nolint:gosec // see insert
+			hole = at
+		}
 	}
-	s.slots[last] = slot[K]{}
-	s.slots = s.slots[:last]
+	s.slots[hole] = slot[K]{}
 }
 
 // publish lets others see the top of the heap. The caller holds mu.
@@ -137,6 +188,6 @@ func (s *shard[K]) down(i int) {
 
 func (s *shard[K]) swap(i, j int) {
 	s.heap[i], s.heap[j] = s.heap[j], s.heap[i]
-	s.slots[s.heap[i].slot].entry = int32(i) //nolint:gosec // see insert
-	s.slots[s.heap[j].slot].entry = int32(j) //nolint:gosec // see insert
+	s.slots[s.heap[i].slot].entry = int32(i) + 1 //nolint:gosec // see insert
+	s.slots[s.heap[j].slot].entry = int32(j) + 1 //nolint:gosec // see insert
 }
