@@ -33,6 +33,9 @@ type taken struct {
 // plan lists what to take from the buckets of clients and of the route. It reports
 // whether it has called user code, which may have taken a while.
 func (rec *recorder) plan(t *tuned, own *tunedRoute, r *http.Request, extra, cost int) (called bool) {
+	if rec.taken == nil {
+		return false
+	}
 	rec.need, rec.draws = cost, rec.inline[:0]
 	if extra > 0 {
 		for _, c := range t.clients {
@@ -217,11 +220,11 @@ func (rec *recorder) kind(r *http.Request, rt *Route) kind {
 	return k
 }
 
-func (d *draw) take() (wait time.Duration, ok bool) {
+func (d *draw) take(now int64) (wait time.Duration, ok bool) {
 	if d.limiter != nil {
-		return d.limiter.Take(d.n)
+		return d.limiter.takeAt(now, d.n)
 	}
-	return d.client.keyed.Take(d.key, d.n)
+	return d.client.keyed.takeAt(now, d.key, d.n)
 }
 
 func (d *draw) giveBack() {

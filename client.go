@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 	"unsafe"
 )
 
@@ -220,7 +221,7 @@ func addressKey(addr netip.Addr) (k clientKey) {
 }
 
 // compileClient makes a ClientLimit ready, on the buckets of the one before it.
-func compileClient(field, name string, c ClientLimit, old *clientLimit) (*clientLimit, error) {
+func compileClient(start time.Time, field, name string, c ClientLimit, old *clientLimit) (*clientLimit, error) {
 	n := &clientLimit{name: name, key: c.Key, prefix: c.IPv6Prefix}
 	if n.prefix == 0 {
 		n.prefix = 64
@@ -241,8 +242,8 @@ func compileClient(field, name string, c ClientLimit, old *clientLimit) (*client
 	}
 	n.refused = new(atomic.Uint64)
 	n.seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
-	n.keyed, err = NewKeyed[clientKey](limit, c.MaxKeys)
-	return n, err
+	n.keyed = newKeyed[clientKey](start, limit, c.MaxKeys)
+	return n, nil
 }
 
 // sameFunc reports whether two functions are the same value: for a closure, the

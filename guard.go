@@ -262,24 +262,20 @@ func (rec *recorder) admit(t *tuned, rt *Route, m *http.ServeMux, r *http.Reques
 		cost, down = own.cost, own.down(r.Context())
 	}
 	extra := max(cost-before, 0) // what outer stages have not taken already
-	called := t.config.Exempt != nil || own != nil && len(own.config.Needs) > 0
-	if rec.taken != nil {
-		called = rec.plan(t, own, r, extra, cost) || called
-		if down != nil {
-			rec.takeBack(0)
-			return down.after(rec.waitForAll(cost))
-		}
-		for i := range rec.draws {
-			if wait, ok := rec.draws[i].take(); !ok {
-				return rec.refuse(refusedLimited, i, wait, cost)
-			}
+	now := rec.start
+	if rec.plan(t, own, r, extra, cost) || t.config.Exempt != nil || own != nil && len(own.config.Needs) > 0 {
+		now = g.now() // anew: what was called is user code, which may have taken a while
+	}
+	if down != nil {
+		rec.takeBack(0)
+		return down.after(rec.waitForAll(cost))
+	}
+	for i := range rec.planned() {
+		if wait, ok := rec.draws[i].take(now); !ok {
+			return rec.refuse(refusedLimited, i, wait, cost)
 		}
 	}
 	if extra > 0 {
-		now := rec.start
-		if called { // user code, which may have taken a while
-			now = unread
-		}
 		if wait, ok := t.limiter.takeAt(now, extra); !ok {
 			return rec.refuse(refusedLimited, rec.planned(), wait, cost)
 		}

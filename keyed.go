@@ -89,11 +89,17 @@ func NewKeyed[K comparable](l Limit, maxKeys int) (*Keyed[K], error) {
 	if err := checkMaxKeys("maxKeys", maxKeys); err != nil {
 		return nil, err
 	}
+	return newKeyed[K](time.Now(), l, maxKeys), nil
+}
+
+// newKeyed is NewKeyed for what has been checked, with instants that count from
+// start.
+func newKeyed[K comparable](start time.Time, l Limit, maxKeys int) *Keyed[K] {
 	if maxKeys == 0 {
 		maxKeys = DefaultMaxKeys
 	}
 	k := &Keyed[K]{
-		start:    time.Now(),
+		start:    start,
 		seed:     maphash.MakeSeed(),
 		max:      int64(maxKeys),
 		overflow: make([]overflow, max(1, maxKeys/64)),
@@ -106,7 +112,7 @@ func NewKeyed[K comparable](l Limit, maxKeys int) (*Keyed[K], error) {
 	for i := range k.shards {
 		k.shards[i].publish()
 	}
-	return k, nil
+	return k
 }
 
 // Take takes n tokens from the key's bucket if they are there, and reports
@@ -115,7 +121,13 @@ func NewKeyed[K comparable](l Limit, maxKeys int) (*Keyed[K], error) {
 // n is negative or above the Burst, or buckets do not refill. Take(key, 0)
 // always succeeds.
 func (k *Keyed[K]) Take(key K, n int) (wait time.Duration, ok bool) {
-	e, now := k.now()
+	return k.takeAt(int64(time.Since(k.start)), key, n)
+}
+
+// takeAt is Take for who has just looked at the clock. For a key that has a bucket
+// that may be before the lock is taken: the earlier of two instants finds less in it.
+func (k *Keyed[K]) takeAt(now int64, key K, n int) (wait time.Duration, ok bool) {
+	e := k.era.Load()
 	switch {
 	case n < 0 || e.limit.exceededBy(n):
 		return never, false
@@ -238,8 +250,7 @@ func (k *Keyed[K]) Limit() Limit { return k.era.Load().limit }
 // Len returns the number of keys that are kept. It is at most maxKeys.
 func (k *Keyed[K]) Len() int { return int(k.count.Load()) }
 
-// now returns the era and the time. For a key that has a bucket the clock may be
-// read before the lock is taken: the earlier of two instants finds less in it.
+// now returns the era and the time.
 func (k *Keyed[K]) now() (*era, int64) {
 	now := int64(time.Since(k.start)) // first: an era must not be stretched beyond its end
 	return k.era.Load(), now

@@ -60,12 +60,18 @@ func NewLimiter(l Limit) (*Limiter, error) {
 	if err != nil {
 		return nil, err
 	}
-	lim := &Limiter{start: time.Now(), lastTake: -blockLife}
+	return newLimiter(time.Now(), l), nil
+}
+
+// newLimiter is NewLimiter for a limit that is resolved, with instants that count
+// from start.
+func newLimiter(start time.Time, l Limit) *Limiter {
+	lim := &Limiter{start: start, lastTake: -blockLife}
 	lim.mu.Lock()
 	defer lim.mu.Unlock()
 	lim.adopt(l, 0)
 	lim.reopen(0)
-	return lim, nil
+	return lim
 }
 
 // Take takes n tokens if they are there, and reports whether they were. If not,

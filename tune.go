@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"time"
 )
 
 // tuned is a Config in effect. It is immutable.
@@ -149,8 +150,9 @@ func compile(c Config, old *tuned) (*tuned, error) {
 	}
 	t.refusals = t.status.answers()
 	var before *buckets
+	start := time.Now()
 	if old != nil {
-		before = &old.buckets
+		before, start = &old.buckets, old.limiter.start
 		if c.Logger != old.config.Logger {
 			return nil, errors.New("guard: Logger cannot be changed by Tune")
 		}
@@ -180,7 +182,7 @@ func compile(c Config, old *tuned) (*tuned, error) {
 			return nil, fmt.Errorf("guard: PriorityHeader is %q, but there are no TrustedProxies to believe it from", c.PriorityHeader)
 		}
 	}
-	t.buckets, err = compileBuckets("", c.Limit, c.Clients, c.Concurrency, before)
+	t.buckets, err = compileBuckets(start, "", c.Limit, c.Clients, c.Concurrency, before)
 	return t, err
 }
 
@@ -211,7 +213,7 @@ func compileRoute(name string, c RouteConfig, old *tunedRoute, t *tuned) (*tuned
 		}
 	}
 	var err error
-	if n.buckets, err = compileBuckets(prefix, c.Limit, c.Clients, c.Concurrency, before); err != nil {
+	if n.buckets, err = compileBuckets(t.limiter.start, prefix, c.Limit, c.Clients, c.Concurrency, before); err != nil {
 		return nil, err
 	}
 	if err := n.affords(name, n.cost); err != nil {
@@ -220,7 +222,7 @@ func compileRoute(name string, c RouteConfig, old *tunedRoute, t *tuned) (*tuned
 	return n, t.affords(name, n.cost)
 }
 
-func compileBuckets(prefix string, l Limit, clients []ClientLimit, c Concurrency, old *buckets) (b buckets, err error) {
+func compileBuckets(start time.Time, prefix string, l Limit, clients []ClientLimit, c Concurrency, old *buckets) (b buckets, err error) {
 	if err := c.check("guard: " + prefix + "Concurrency"); err != nil {
 		return b, err
 	}
@@ -230,15 +232,15 @@ func compileBuckets(prefix string, l Limit, clients []ClientLimit, c Concurrency
 	}
 	if old != nil {
 		b.limiter = old.limiter
-	} else if b.limiter, err = NewLimiter(b.limit); err != nil {
-		return b, err
+	} else {
+		b.limiter = newLimiter(start, b.limit)
 	}
 	for i, c := range clients {
 		var before *clientLimit
 		if old != nil {
 			before = old.clients[i]
 		}
-		n, err := compileClient(fmt.Sprintf("%sClients[%d]", prefix, i), c.name(i), c, before)
+		n, err := compileClient(start, fmt.Sprintf("%sClients[%d]", prefix, i), c.name(i), c, before)
 		if err != nil {
 			return b, err
 		}
