@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"encoding/binary"
 	"fmt"
 	"hash/maphash"
 	"math"
@@ -208,16 +209,12 @@ func (c *clientLimit) keyOf(t *tuned, r *http.Request) clientKey {
 
 // addressKey returns the same key for all that have no address: the last
 // multicast address, which nobody's peer can be.
-func addressKey(addr netip.Addr) (k clientKey) {
+func addressKey(addr netip.Addr) clientKey {
 	if !addr.IsValid() {
 		return clientKey{math.MaxUint64, math.MaxUint64}
 	}
 	b := addr.As16()
-	for i := range 8 {
-		k.hi = k.hi<<8 | uint64(b[i])
-		k.lo = k.lo<<8 | uint64(b[i+8])
-	}
-	return k
+	return clientKey{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])}
 }
 
 // compileClient makes a ClientLimit ready, on the buckets of the one before it.

@@ -13,7 +13,7 @@ import (
 // and does not touch the heap; an entry's place is mended when it comes to the top.
 type shard[K comparable] struct {
 	mu    sync.Mutex    // guards the fields below, but for top
-	slots []slot[K]     // as many as 0 or a power of two, of which a quarter is empty
+	slots []slot[K]     // as many as 0 or a power of two, of which an eighth is empty
 	heap  []entry       // as many as there are keys
 	top   atomic.Uint64 // Float64bits of heap[0].mark, -Inf if empty: readable without the lock
 
@@ -62,7 +62,7 @@ func (s *shard[K]) find(h uint64, key K) *slot[K] {
 // insert keeps a new key. The caller holds mu.
 func (s *shard[K]) insert(h uint64, key K, mark sum) {
 	n := len(s.heap) + 1
-	if 4*n > 3*len(s.slots) {
+	if 8*n > 7*len(s.slots) {
 		s.grow()
 	}
 	at := s.put(slot[K]{key: key, mark: mark, tag: tagOf(h), entry: int32(n)}) //nolint:gosec // a table of 2³¹ keys does not fit into memory
