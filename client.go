@@ -141,7 +141,7 @@ func parseHop(s string) netip.Addr {
 		if host, port, closed = strings.Cut(s[1:], "]"); !closed {
 			return netip.Addr{}
 		}
-	} else if colon := strings.IndexByte(s, ':'); colon >= 0 && colon == strings.LastIndexByte(s, ':') {
+	} else if colon := strings.LastIndexByte(s, ':'); colon >= 0 && strings.IndexByte(s[:colon], ':') < 0 {
 		host, port = s[:colon], s[colon:]
 	}
 	host, zone, zoned := strings.Cut(host, "%")
@@ -154,8 +154,14 @@ func parseHop(s string) netip.Addr {
 }
 
 func isPort(s string) bool {
-	_, err := strconv.ParseUint(s[1:], 10, 16)
-	return s[0] == ':' && err == nil
+	n := 0
+	for i := 1; i < len(s) && n <= math.MaxUint16; i++ {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+		n = 10*n + int(s[i]-'0')
+	}
+	return len(s) > 1 && s[0] == ':' && n <= math.MaxUint16
 }
 
 // cutLast cuts the last element off a list, which may have quoted strings. It
