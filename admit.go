@@ -202,10 +202,7 @@ func (rec *recorder) land(r *http.Request, rt *Route, p any) {
 func (rec *recorder) kind(r *http.Request, rt *Route) kind {
 	k := kind{route: r.Pattern}
 	if k.route == "" {
-		if label := rec.label.Load(); label != nil {
-			rt = label
-		}
-		k.route = rt.label()
+		k.route = rec.innermost(rt).label()
 	}
 	switch o := rec.outcome(); {
 	case o == RequestRefused || o == RequestAborted:

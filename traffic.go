@@ -35,13 +35,21 @@ func (s *sample) picks(now int64) bool {
 // conduct is what becomes of the request of a stage.
 type conduct struct {
 	start      int64
-	label      atomic.Pointer[Route] // the innermost route, or nil
+	label      atomic.Pointer[Route] // the innermost route of those inside, or nil
 	fate       atomic.Int32          // a RequestOutcome and, in the low byte, a refusal
 	returned   bool                  // the handler has
 	unmeasured bool
 }
 
 func (c *conduct) outcome() RequestOutcome { return RequestOutcome(c.fate.Load() >> 8) }
+
+// innermost returns the innermost route of a request whose stage is that of rt.
+func (c *conduct) innermost(rt *Route) *Route {
+	if label := c.label.Load(); label != nil {
+		return label
+	}
+	return rt
+}
 
 // became notes what became of the request. The stage may be nil.
 func (rec *recorder) became(o RequestOutcome, why refusal) {
@@ -94,10 +102,10 @@ func (rec *recorder) record(r *http.Request, rt *Route) {
 	}
 	if rt != nil {
 		rt.traffic.add(rec, status)
-		rec.label.CompareAndSwap(nil, rt)
 	}
+	label := rec.innermost(rt)
 	if o := rec.outer; o != nil { // there may be other inner stages, at the same time
-		if label := rec.label.Load(); label != nil {
+		if label != nil {
 			o.label.Store(label)
 		}
 		if rec.outcome() != RequestServed {
@@ -108,7 +116,7 @@ func (rec *recorder) record(r *http.Request, rt *Route) {
 	g.traffic.add(rec, status)
 	if hook := g.hooks.RequestDone; hook != nil {
 		e := RequestEvent{
-			Route: rec.label.Load().label(), Method: r.Method, Status: status,
+			Route: label.label(), Method: r.Method, Status: status,
 			Outcome: rec.outcome(), Latency: time.Duration(g.now() - rec.start),
 		}
 		g.hooked(func() { hook(r.Context(), e) })
