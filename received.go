@@ -40,10 +40,10 @@ type receivedBody struct {
 	ctx     context.Context //nolint:containedctx // of the call
 	cancel  context.CancelCauseFunc
 	unhook  func() bool // for Read and Close only: it is set when abandoned may run already
-	final   bool        // it has a finalizer
 	sent    *sentBody   // nil: there is none
 	outcome Outcome     // by the header
 	status  int
+	final   bool         // it has a finalizer
 	overdue bool         // the context had ended before anybody had the body
 	reading atomic.Int32 // how many are
 	ended   atomic.Bool
