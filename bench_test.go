@@ -95,7 +95,7 @@ func BenchmarkHandler(b *testing.B) {
 	for _, test := range []struct {
 		name  string
 		limit guard.Limit
-	}{{"admit", guard.Limit{Rate: 1e3, Burst: plenty}}, {"refuse", guard.Limit{Rate: 1e-6, Burst: 1}}} {
+	}{{"admit", guard.Limit{Rate: 1e3, Burst: plenty}}, {"refuse", guard.Limit{Rate: 1.0 / 600, Burst: 1}}} {
 		guarded := newGuard(b, guard.Config{Limit: test.limit}).Handler(bare)
 		hand := byHand(rate.NewLimiter(test.limit.Rate, test.limit.Burst), bare)
 		guarded.ServeHTTP(w, r)

@@ -28,8 +28,7 @@ var (
 type RefusedError struct {
 	kind   refusal
 	wait   time.Duration
-	also   error // a second error that it matches, or nil
-	detail string
+	also   error  // a second error that it tells of and matches, or nil
 	client string // the name of the client limit that refused, or ""
 }
 
@@ -53,8 +52,8 @@ func (e *RefusedError) Error() string {
 		return "guard: a nil *RefusedError"
 	}
 	s := e.Unwrap().Error()
-	if e.detail != "" {
-		s += ": " + e.detail
+	if e.also != nil {
+		s += ": " + e.also.Error()
 	}
 	if e.wait >= 0 {
 		s += fmt.Sprintf(": retry after %v", e.wait)

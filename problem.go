@@ -117,7 +117,7 @@ func writeProblem(w http.ResponseWriter, r *http.Request, e *Error, requestID st
 		h["Vary"] = append(slices.Clip(vary), "Accept")
 	}
 	if p.retryAfter > 0 {
-		values[6] = strconv.FormatInt(p.retryAfter, 10)
+		values[6] = itoa(int(p.retryAfter))
 		set("Retry-After", 6)
 	}
 	if e.Status == http.StatusUnauthorized && len(h["Www-Authenticate"]) == 0 {

@@ -160,7 +160,7 @@ func (l *Limiter) remove(w *waiter) {
 
 // tooMany is the error for an n that can never be had. The caller holds mu.
 func (l *Limiter) tooMany(n int) error {
-	return &RefusedError{wait: never, detail: fmt.Sprintf("%d tokens of a bucket that holds %d", n, l.limit.Burst)}
+	return &RefusedError{wait: never, also: fmt.Errorf("%d tokens of a bucket that holds %d", n, l.limit.Burst)}
 }
 
 func (w *waiter) signal() {

@@ -38,8 +38,9 @@ type quota struct {
 var (
 	// generous admits whatever a benchmark asks.
 	generous = quota{rate: 1e9, burst: plenty, window: time.Second}
-	// spent refuses everything after the first.
-	spent = quota{rate: 1, burst: 1, window: 24 * time.Hour}
+	// spent refuses everything after the first, for longer than a benchmark lasts, and
+	// says to come back within minutes, as limits do.
+	spent = quota{rate: 1, burst: 1, window: 10 * time.Minute}
 )
 
 // perSecond is the rate as golang.org/x/time/rate has it.
