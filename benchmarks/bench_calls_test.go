@@ -1,6 +1,7 @@
 package benchmarks_test
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -43,11 +44,19 @@ func BenchmarkBreaker(b *testing.B) {
 }
 
 func BenchmarkClient(b *testing.B) {
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
 	for _, job := range []struct {
 		name string
+		ctx  context.Context //nolint:containedctx // of the request
 		ends time.Duration
 		open bool
-	}{{"closed", 0, false}, {"closed-timeout", callTimeout, false}, {"open", 0, true}} {
+	}{
+		{"closed", context.Background(), 0, false},
+		{"closed-served", ctx, 0, false}, // for a request that is being served, whose client may go
+		{"closed-timeout", context.Background(), callTimeout, false},
+		{"open", context.Background(), 0, true},
+	} {
 		for _, mode := range []string{"serial", "parallel"} {
 			for _, c := range clients {
 				if job.open && c.name == "bare" {
@@ -55,7 +64,7 @@ func BenchmarkClient(b *testing.B) {
 				}
 				next := &upstream{status: http.StatusOK}
 				rt := c.build(b, next, job.ends)
-				r := httptest.NewRequest(http.MethodGet, "http://upstream/", nil)
+				r := httptest.NewRequest(http.MethodGet, "http://upstream/", nil).WithContext(job.ctx)
 				if job.open && !next.fail(rt, r) {
 					b.Fatal(c.name, "does not open")
 				}

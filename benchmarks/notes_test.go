@@ -9,6 +9,7 @@ var notes = map[string]string{
 	"Breaker/closed":        "go-resiliency has no window: until a call fails it does nothing but load a word. Each call of guard's is counted, and the clock is read.",
 	"Breaker/open":          "each refusal is counted, told to hooks and the log, and the clock says whether it is time for a probe. gobreaker and failsafe-go count no refusals, and go-resiliency has a goroutine wait.",
 	"Client/closed":         "a call lasts until the response's body is at its end or closed, so that a body that breaks off counts: it is wrapped. What is made by hand judges by the header.",
+	"Client/closed-served":  "as in Client/closed, and the end of the request is waited for: a body that nobody reads gives its place back then.",
 	"Client/closed-timeout": "as in Client/closed, and the timeout is for the header alone, so that it has a timer of its own beside the context.",
 	"Client/open":           "as in Breaker/open.",
 	"Curve/routes":          "the stage of the guard and that of the route each count, time and recover, and what they have taken is given back if the other refuses.",
