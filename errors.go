@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -28,7 +29,7 @@ var (
 type RefusedError struct {
 	kind   refusal
 	wait   time.Duration
-	also   error  // a second error that it tells of and matches, or nil
+	also   error  // context.DeadlineExceeded, or what else is to be said, or nil
 	client string // the name of the client limit that refused, or ""
 }
 
@@ -52,7 +53,7 @@ func (e *RefusedError) Error() string {
 		return "guard: a nil *RefusedError"
 	}
 	s := e.Unwrap().Error()
-	if e.also != nil {
+	if e.also != nil && e.also != context.DeadlineExceeded { //nolint:errorlint // which is still to come
 		s += ": " + e.also.Error()
 	}
 	if e.wait >= 0 {
@@ -77,7 +78,7 @@ func (e *RefusedError) Unwrap() error {
 // Is reports whether target is context.DeadlineExceeded, if the reason for the
 // refusal was a deadline that would have been passed.
 func (e *RefusedError) Is(target error) bool {
-	return e != nil && e.also != nil && target == e.also
+	return e != nil && target == context.DeadlineExceeded && e.also == target
 }
 
 // RetryAfter returns how long to wait before trying again. It is negative if

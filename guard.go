@@ -149,7 +149,7 @@ type HandlerFunc func(http.ResponseWriter, *http.Request) error
 type Guard struct {
 	log          logger
 	hooks        Hooks
-	start        time.Time // that of the limiter; instants are nanoseconds since start
+	start        time.Time // that of all buckets; instants are nanoseconds since start
 	tuned        atomic.Pointer[tuned]
 	phase        atomic.Int32 // see health.go
 	health       atomic.Int32 // as it was told last

@@ -13,7 +13,7 @@ import (
 // DefaultMaxKeys is how many keys a [Keyed] keeps where 0 is given.
 const DefaultMaxKeys = 65536
 
-const mostMaxKeys = 1 << 26 // some 10 GB
+const mostMaxKeys = 1 << 26 // some 7 GB
 
 // A Keyed holds a token bucket per key, in bounded memory. For each key it keeps
 // the bound of [Limiter]: Burst + Rate·(t + 1 ns) over any interval.
@@ -124,8 +124,9 @@ func (k *Keyed[K]) Take(key K, n int) (wait time.Duration, ok bool) {
 	return k.takeAt(int64(time.Since(k.start)), key, n)
 }
 
-// takeAt is Take for who has just looked at the clock. For a key that has a bucket
-// that may be before the lock is taken: the earlier of two instants finds less in it.
+// takeAt is Take for who has looked at the clock. For a key that has a bucket that
+// may be a while ago: the take counts at that instant, which lies within the call, or
+// the request, and the earlier of two instants finds less in the bucket.
 func (k *Keyed[K]) takeAt(now int64, key K, n int) (wait time.Duration, ok bool) {
 	e := k.era.Load()
 	switch {

@@ -84,7 +84,7 @@ func (l *Limiter) Take(n int) (wait time.Duration, ok bool) { return l.takeAt(un
 // unread is the instant of who has not looked at the clock.
 const unread = -1
 
-// takeAt is Take for who has just looked at the clock, or has not.
+// takeAt is Take for who has looked at the clock within his call, or has not.
 func (l *Limiter) takeAt(now int64, n int) (wait time.Duration, ok bool) {
 	switch {
 	case n == 0:

@@ -8,16 +8,16 @@ import (
 
 // A shard holds some of the keys of a Keyed, in a hash table with linear probing:
 // with many keys, waiting for memory is most of what a lookup costs, and this waits
-// for one cache line, where Go's map waits for three. Its heap has the keys in the
+// for one place in it, where Go's map waits for three. Its heap has the keys in the
 // order in which their buckets become full (see level.go). Take only lowers marks
 // and does not touch the heap; an entry's place is mended when it comes to the top.
 type shard[K comparable] struct {
 	mu    sync.Mutex    // guards the fields below, but for top
-	slots []slot[K]     // as many as 0 or a power of two, of which an eighth is empty
+	slots []slot[K]     // as many as 0 or a power of two, of which at least an eighth is empty
 	heap  []entry       // as many as there are keys
 	top   atomic.Uint64 // Float64bits of heap[0].mark, -Inf if empty: readable without the lock
 
-	_ [64]byte // up to 128 bytes, so that shards do not share a cache line
+	_ [64]byte // so that shards do not share a cache line
 }
 
 type slot[K comparable] struct {
@@ -34,7 +34,7 @@ type entry struct {
 }
 
 // tagOf returns what is kept of a hash, whose lowest bits have chosen the shard.
-func tagOf(h uint64) uint32 { return uint32(h >> 32) } //nolint:gosec // 32 bits are left
+func tagOf(h uint64) uint32 { return uint32(h >> 32) }
 
 // first returns where to look for a tag. After it come (at + 1) & mask, and so on
 // to an empty slot.

@@ -152,7 +152,7 @@ func compile(c Config, old *tuned) (*tuned, error) {
 	var before *buckets
 	start := time.Now()
 	if old != nil {
-		before, start = &old.buckets, old.limiter.start
+		before, start = &old.buckets, old.limiter.start // from which all that has been counted counts
 		if c.Logger != old.config.Logger {
 			return nil, errors.New("guard: Logger cannot be changed by Tune")
 		}

@@ -48,7 +48,7 @@ func BenchmarkClient(b *testing.B) {
 	defer cancel()
 	for _, job := range []struct {
 		name string
-		ctx  context.Context //nolint:containedctx // of the request
+		ctx  context.Context
 		ends time.Duration
 		open bool
 	}{
