@@ -108,7 +108,7 @@ func TestHooksOfTransport(t *testing.T) {
 				time.Sleep(time.Second)
 				return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("body"))}, nil
 			})
-			resp, err := d.Transport(base).RoundTrip(httptest.NewRequest(http.MethodGet, "/", nil))
+			resp, err := d.Transport(base).RoundTrip(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
 			require.NoError(t, err)
 			require.Empty(t, w.calls, "it goes on")
 			time.Sleep(time.Minute)

@@ -18,7 +18,8 @@ func (x *exchange) follow(resp *http.Response, o Outcome) {
 	resp.Body = b
 	// A body that is abandoned must not keep its place for ever. With a context
 	// that ends, it is that which ends it. Else the garbage collector finds it, if
-	// places are scarce; if they are not, it needs none from here on.
+	// places are scarce; if they are not, it needs none from here on. Nor has it
+	// anything more to tell if it has failed, which must count if nobody closes it.
 	switch {
 	case x.ctx.Done() != nil:
 		b.unhook = context.AfterFunc(x.ctx, b.abandoned)
@@ -28,6 +29,8 @@ func (x *exchange) follow(resp *http.Response, o Outcome) {
 		if b.final = x.d.start != x.d.start.Round(0); b.final {
 			runtime.SetFinalizer(b, func(b *receivedBody) { go b.abandoned() }) // hooks may block
 		}
+	case o == OutcomeFailed:
+		b.call.end(x.ctx, o, failure(o, resp))
 	default:
 		b.call.leaveEarly()
 	}
@@ -45,7 +48,7 @@ type receivedBody struct {
 	status  int
 	final   bool         // it has a finalizer
 	overdue bool         // the context had ended before anybody had the body
-	reading atomic.Int32 // how many are
+	reading atomic.Int32 // how many are who began in time
 	ended   atomic.Bool
 	closed  atomic.Bool
 }
@@ -53,8 +56,10 @@ type receivedBody struct {
 // Read implements io.Reader.
 func (b *receivedBody) Read(p []byte) (int, error) {
 	inTime := b.overdue || b.ctx.Err() == nil
-	b.reading.Add(1)
-	defer b.reading.Add(-1) // not before the call has ended by what was read
+	if inTime {
+		b.reading.Add(1)
+		defer b.reading.Add(-1) // not before the call has ended by what was read
+	}
 	n, err := b.ReadCloser.Read(p)
 	switch {
 	case err == nil || b.closed.Load():
@@ -98,6 +103,7 @@ func (b *receivedBody) end(o Outcome, err error) {
 
 // abandoned ends the call of a body that nobody reads to its end.
 func (b *receivedBody) abandoned() {
+	waiting := b.reading.Load() > 0 // before the call ends: then who has waited goes
 	if !b.ended.CompareAndSwap(false, true) {
 		return
 	}
@@ -105,8 +111,8 @@ func (b *receivedBody) abandoned() {
 	if err := b.ctx.Err(); err != nil {
 		o = b.call.whoseFault(b.ctx, err)
 	}
-	if o == OutcomeFailed && !b.overdue && b.reading.Load() == 0 {
-		o = b.outcome // nobody has waited for it: it was the reader who was late
+	if o == OutcomeFailed && !b.overdue && !waiting {
+		o = b.outcome // it was the reader who was late
 	}
 	b.finish(o, b.ctx.Err())
 }

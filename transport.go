@@ -26,8 +26,10 @@ import (
 // An error of base is judged as by Do, and a request's body that cannot be read
 // is the caller's own fault: ignored. A call is as slow as its header; it ends
 // with the response's body, at EOF, an error or Close, or when the request's
-// context ends. An upgrade (101) and an event stream (text/event-stream) end with
-// their header, since they may go on for hours.
+// context ends. Where that cannot end and there is no bound, a failure ends at its
+// header, so that it counts though nobody closes the body. An upgrade (101) and an
+// event stream (text/event-stream) end with their header, since they may go on for
+// hours.
 //
 // Timeout bounds the time until the header. The Transport itself reads nothing of
 // a body, but for ClassifyBody.

@@ -230,6 +230,40 @@ func TestTransportBodyForgotten(t *testing.T) {
 	}
 }
 
+// A dependency that fails must be found out also by those who look at the status
+// alone, and leave the body open.
+func TestTransportFailureOfBodyLeftOpen(t *testing.T) {
+	for name, timeout := range map[string]time.Duration{"Timeout": time.Hour, "no Timeout": guard.NoTimeout} {
+		t.Run(name, func(t *testing.T) {
+			u := newUpstream(t, guard.DependencyConfig{Timeout: timeout})
+			var open []*http.Response
+			var sent context.Context
+			for u.State() == guard.StateClosed {
+				require.Less(t, len(open), 1000, "the breaker must open")
+				resp, err := sendThrough(context.Background(), u.Dependency, base(func(r *http.Request) (*http.Response, error) {
+					sent = r.Context()
+					return answering(503, bodyOf("the body"))(r)
+				}))
+				require.NoError(t, err)
+				open = append(open, resp)
+				u.requireCall(t, guard.OutcomeFailed)
+			}
+			for _, resp := range open {
+				require.Error(t, u.CheckResponse(resp))
+				text, err := io.ReadAll(resp.Body)
+				require.NoError(t, err)
+				require.Equal(t, "the body", string(text))
+				require.NoError(t, resp.Body.Close())
+			}
+			u.requireQuiet(t)
+			require.EqualValues(t, len(open), u.snapshot().Counts.Failed)
+			if timeout > 0 {
+				require.Error(t, sent.Err(), "what the exchange held is given back")
+			}
+		})
+	}
+}
+
 // A body that is held on to is not forgotten, and one that has ended is not
 // found again.
 func TestTransportBodyNotForgotten(t *testing.T) {
