@@ -202,8 +202,13 @@ func requestOnce(_ *guard.Guard, url string, c *http.Client) {
 // requestForever returns when one request is being served that does not end.
 func requestForever(_ *guard.Guard, url string, c *http.Client) {
 	go func() {
-		if resp, err := c.Get(url + "/forever"); err == nil {
+		for refused := true; refused; { // by the place that those below take
+			resp, err := c.Get(url + "/forever")
+			if err != nil {
+				return
+			}
 			_ = resp.Body.Close()
+			refused = resp.StatusCode != http.StatusOK
 		}
 	}()
 	for {
