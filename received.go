@@ -110,6 +110,8 @@ func (b *receivedBody) abandoned() {
 	o := OutcomeIgnored
 	if err := b.ctx.Err(); err != nil {
 		o = b.call.whoseFault(b.ctx, err)
+	} else if b.outcome == OutcomeFailed { // which the header has told, whoever reads the rest
+		o = OutcomeFailed
 	}
 	if o == OutcomeFailed && !b.overdue && !waiting {
 		o = b.outcome // it was the reader who was late

@@ -205,14 +205,22 @@ func TestTransportContextEndsWithTheHeader(t *testing.T) {
 
 // Where the context cannot end, the garbage collector finds what was abandoned.
 func TestTransportBodyForgotten(t *testing.T) {
-	for name, timeout := range map[string]time.Duration{"Timeout": time.Hour, "no Timeout": guard.NoTimeout} {
+	for name, test := range map[string]struct {
+		timeout time.Duration
+		status  int
+		want    guard.Outcome
+	}{
+		"Timeout":    {time.Hour, 200, guard.OutcomeIgnored},
+		"no Timeout": {guard.NoTimeout, 200, guard.OutcomeIgnored},
+		"a failure":  {time.Hour, 503, guard.OutcomeFailed},
+	} {
 		t.Run(name, func(t *testing.T) {
-			u := newUpstream(t, guard.DependencyConfig{Timeout: timeout, Concurrency: guard.Concurrency{Max: 1}})
+			u := newUpstream(t, guard.DependencyConfig{Timeout: test.timeout, Concurrency: guard.Concurrency{Max: 1}})
 			sent := make(chan context.Context, 1)
 			func() {
 				resp, err := sendThrough(context.Background(), u.Dependency, base(func(r *http.Request) (*http.Response, error) {
 					sent <- r.Context()
-					return answering(200, bodyOf("the body"))(r)
+					return answering(test.status, bodyOf("the body"))(r)
 				}))
 				require.NoError(t, err)
 				require.NotNil(t, resp)
@@ -222,8 +230,8 @@ func TestTransportBodyForgotten(t *testing.T) {
 			for deadline := time.Now().Add(20 * time.Second); len(u.done) == 0 && time.Now().Before(deadline); {
 				runtime.GC() // a finalizer runs some time after it
 			}
-			u.requireCall(t, guard.OutcomeIgnored)
-			if timeout > 0 {
+			u.requireCall(t, test.want)
+			if test.timeout > 0 {
 				require.Error(t, ctx.Err(), "the exchange must not go on for nobody")
 			}
 		})
